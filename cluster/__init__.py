@@ -1,0 +1,1 @@
+"""Many processes: Ray Train workers, DeepSpeed engines, checkpoints, and the distributed evaluation."""

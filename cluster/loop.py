@@ -1,0 +1,130 @@
+"""The loop every training stage runs on every worker: batches, steps, log lines, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from torch import Tensor
+
+from cluster.engines import DeepSpeedEngine
+from cluster.progress import Reporter
+from datasets.stream import open_stream
+from dmgan import collective
+from dmgan.config import Config
+from dmgan.run import MetricsLog, Run
+
+__all__ = ["Stage", "run_stage"]
+
+
+@dataclass
+class Stage:
+    """What one stage trains: `step(batch, number)` gives losses; engines and extra tensors make its state."""
+
+    name: str
+    batch_size: int
+    steps: int
+    steps_per_epoch: int
+    step: Callable[[dict[str, Any], int], dict[str, Tensor]]
+    engines: dict[str, DeepSpeedEngine]
+    extra: dict[str, torch.nn.Module] = field(default_factory=dict)  # alike on every worker
+    on_step: Callable[[int], None] = lambda done: None  # after each step, on rank 0
+    on_checkpoint: Callable[[int], None] = lambda done: None  # on rank 0
+
+
+def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, report: Reporter) -> None:
+    """Train from the newest checkpoint (or from the start) to `stage.steps`, ending with a checkpoint."""
+    done = _restore(stage)
+    first = collective.rank() == 0
+    log = MetricsLog(run, stage.name, done) if first else None
+    batches = _batches(stage, config, done, device)
+    since, logged = time.monotonic(), done
+    while done < stage.steps:
+        # A step's random draws are a function of seed, step and worker, so a resumed run makes the same ones.
+        torch.manual_seed((config.train.seed * 1_000_003 + done) * 4096 + collective.rank())
+        losses = stage.step(next(batches), done)
+        done += 1
+        if done % config.train.log_every == 0 or done == stage.steps:
+            line = _log_line(stage, config, losses, done, (done - logged) / (time.monotonic() - since))
+            since, logged = time.monotonic(), done
+            if log is not None:
+                log.append(line)
+                report(done, stage.steps, f"{line['images_per_second']:.0f} images/s")
+        if first:
+            report(done, stage.steps, "")
+            stage.on_step(done)
+        if done % config.checkpoint.every_steps == 0 or done == stage.steps:
+            if log is not None:
+                log.save()
+                stage.on_checkpoint(done)
+            _checkpoint(stage, done)
+
+
+def _batches(stage: Stage, config: Config, done: int, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Batches from step `done` on, epoch after epoch."""
+    epoch, start = divmod(done, stage.steps_per_epoch)
+    while True:
+        for batch in open_stream(
+            config.data.url,
+            split="train",
+            batch_size=stage.batch_size,
+            rank=collective.rank(),
+            world_size=collective.world_size(),
+            epoch=epoch,
+            seed=config.train.seed,
+            start=start,
+            max_words=config.data.max_words,
+        ):
+            yield {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        epoch, start = epoch + 1, 0
+
+
+def _log_line(
+    stage: Stage, config: Config, losses: dict[str, Tensor], done: int, steps_per_second: float
+) -> dict[str, Any]:
+    images = stage.batch_size * collective.world_size()
+    means = collective.all_reduce_mean(torch.stack(list(losses.values())).float()).tolist()
+    return {
+        "step": done,
+        "epoch": round(done / stage.steps_per_epoch, 3),
+        "images": done * images,
+        "images_per_second": round(steps_per_second * images, 2),
+        "losses": {name: round(value, 6) for name, value in zip(losses, means, strict=True)},
+    }
+
+
+def _checkpoint(stage: Stage, done: int) -> None:
+    """Save everything and hand it to Ray Train, which merges the workers' files, uploads and prunes."""
+    folder = Path(tempfile.mkdtemp(prefix="dmgan-checkpoint-"))
+    try:
+        for name, engine in stage.engines.items():
+            engine.save(folder / name)
+        if collective.rank() == 0:
+            for name, module in stage.extra.items():
+                torch.save(module.state_dict(), folder / f"{name}.pt")
+            (folder / "state.json").write_text(json.dumps({"step": done}))
+        checkpoint = ray.train.Checkpoint.from_directory(str(folder))
+        ray.train.report({"step": done}, checkpoint=checkpoint)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _restore(stage: Stage) -> int:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return 0
+    with checkpoint.as_directory() as path:
+        folder = Path(path)
+        for name, engine in stage.engines.items():
+            engine.load(folder / name)
+        for name, module in stage.extra.items():
+            module.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
+        return int(json.loads((folder / "state.json").read_text())["step"])

@@ -1,0 +1,191 @@
+"""The training stages as Ray Train jobs: DAMSM pre-training and the GAN."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from cluster.progress import Reporter, shown_progress
+from datasets import storage
+from datasets.manifest import Manifest, load_manifest
+from datasets.plan import batches_per_worker
+from dmgan.config import Config, ConfigError
+from dmgan.run import Run
+
+__all__ = ["planned_steps", "pretrain", "storage_environment", "train"]
+
+# Ray Train notices a report at its health checks; at the default of 2 s every checkpoint would cost that.
+_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+_STORAGE_KEYS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
+_STORAGE_KEYS += ("AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_CA_BUNDLE")
+
+
+def pretrain(config: Config, run: Run) -> None:
+    """Train the encoders into RUN/encoders.safetensors; goes on from the run's newest checkpoint."""
+    _fit("pretrain", _pretrain_worker, config, run)
+
+
+def train(config: Config, run: Run) -> None:
+    """Train the GAN into RUN/generator.safetensors; goes on from the run's newest checkpoint."""
+    _fit("train", _train_worker, config, run)
+
+
+Worker = Callable[[Config, Run, torch.device, Reporter], None]
+
+
+def _fit(stage: str, worker: Worker, config: Config, run: Run) -> None:
+    os.environ.update(_ENVIRONMENT)
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpu = _cluster_has_gpu()
+    url = run.path("checkpoints")
+    with shown_progress({"pretrain": "pre-train the encoders", "train": "train DM-GAN"}[stage], "step") as report:
+        trainer = TorchTrainer(
+            partial(_on_worker, worker, config, run, report, storage_environment()),
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            scaling_config=ScalingConfig(num_workers=config.train.workers, use_gpu=gpu),
+            run_config=RunConfig(
+                name=stage,
+                storage_path=os.path.abspath(url) if storage.is_local(url) else url,
+                checkpoint_config=CheckpointConfig(num_to_keep=config.checkpoint.keep),
+                failure_config=FailureConfig(max_failures=3),
+            ),
+        )
+        trainer.fit()
+
+
+def planned_steps(config: Config, stage: str, manifest: Manifest) -> tuple[int, int]:
+    """The steps of a stage and of one of its epochs."""
+    options = config.pretrain if stage == "pretrain" else config.train
+    samples = manifest.split("train").samples
+    per_epoch = batches_per_worker(samples, options.batch_size, config.train.workers)
+    if per_epoch == 0:
+        raise ConfigError(
+            f"{stage}.batch_size={options.batch_size}: {config.train.workers} workers need "
+            f"{options.batch_size * config.train.workers} training images a step, {config.data.url} has {samples}"
+        )
+    steps = options.epochs * per_epoch
+    return min(steps, options.max_steps or steps), per_epoch
+
+
+def _cluster_has_gpu() -> bool:
+    import ray
+
+    return ray.cluster_resources().get("GPU", 0) > 0
+
+
+def storage_environment() -> dict[str, str]:
+    """What a worker needs of this process's environment to reach storage. Holds credentials: never to be logged."""
+    return {key: os.environ[key] for key in _STORAGE_KEYS if key in os.environ}
+
+
+def _on_worker(worker: Worker, config: Config, run: Run, report: Reporter, environment: dict[str, str]) -> None:
+    from ray.train.torch import get_device
+
+    from cluster import engines
+
+    os.environ.update(environment)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    torch.manual_seed(config.train.seed)  # alike on every worker: all start from the same weights
+    device = get_device()
+    engines.initialise(device)
+    worker(config, run, device, report)
+
+
+def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> None:
+    from cluster.engines import DeepSpeedEngine
+    from cluster.loop import Stage, run_stage
+    from dmgan import collective
+    from dmgan.networks import build_encoders
+    from dmgan.pretraining import DamsmTraining
+
+    options = config.pretrain
+    manifest, vocabulary = load_manifest(config.data.url)
+    encoders = build_encoders(config.model, len(vocabulary), options.dropout, read_weights(options.inception_weights))
+    encoders.to(device).train()
+    steps, per_epoch = planned_steps(config, "pretrain", manifest)
+    engine = _engine(encoders, options.lr, config, options.batch_size)
+    training = DamsmTraining(engine, config.objective, options.lr, steps)
+    stage = Stage("pretrain", options.batch_size, steps, per_epoch, training.step, {"encoders": engine})
+    run_stage(stage, config, run, device, report)
+    with engine.full_weights():
+        if collective.rank() == 0:
+            run.save_encoders(encoders, vocabulary)
+
+
+def _train_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> None:
+    from cluster.loop import Stage, run_stage
+    from dmgan import collective
+    from dmgan.average import Average
+    from dmgan.networks import build_discriminators, build_generator
+    from dmgan.samples import FixedSamples
+    from dmgan.training import GanTraining
+
+    manifest, _ = load_manifest(config.data.url)
+    options, batch_size = config.optimizer, config.train.batch_size
+    steps, per_epoch = planned_steps(config, "train", manifest)
+    encoders = run.load_encoders(config).to(device)
+    generator = _engine(build_generator(config.model).to(device), options.generator_lr, config, batch_size)
+    discriminators = _engine(
+        build_discriminators(config.model).to(device), options.discriminator_lr, config, batch_size
+    )
+    average = Average(generator, options.ema)
+    training = GanTraining(generator, discriminators, encoders, average, config.objective, config.train.seed)
+    samples = samples_of(config, run, encoders) if collective.rank() == 0 else None
+
+    def on_step(done: int) -> None:
+        if isinstance(samples, FixedSamples) and (done % config.train.sample_every == 0 or done == steps):
+            storage.write_bytes(run.path("samples", f"step_{done:08d}.png"), samples.png(average.module))
+
+    stage = Stage(
+        name="train",
+        batch_size=batch_size,
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        step=training.step,
+        engines={"generator": generator, "discriminators": discriminators},
+        extra={"average": average.module},
+        on_step=on_step,
+        on_checkpoint=lambda done: run.save_generator(average.module, config, done, steps),
+    )
+    run_stage(stage, config, run, device, report)
+
+
+def samples_of(config: Config, run: Run, encoders: Any) -> Any:
+    """The run's fixed captions and noise: the first captions of as many test classes."""
+    from datasets.manifest import load_captions
+    from dmgan.samples import FixedSamples
+
+    chosen: dict[int, str] = {}
+    for entry in load_captions(config.data.url, "test"):
+        chosen.setdefault(entry.class_id, entry.captions[0])
+    step = max(1, len(chosen) // FixedSamples.ROWS)
+    captions = list(chosen.values())[::step][: FixedSamples.ROWS]
+    return FixedSamples(encoders, run.read_vocabulary(), captions, config)
+
+
+def _engine(module: torch.nn.Module, lr: float, config: Config, batch_size: int) -> Any:
+    from cluster.engines import DeepSpeedEngine
+
+    return DeepSpeedEngine(
+        module,
+        lr=lr,
+        betas=(config.optimizer.beta1, config.optimizer.beta2),
+        zero_stage=config.deepspeed.zero_stage,
+        batch_size=batch_size,
+    )
+
+
+def read_weights(url: str | None) -> dict[str, torch.Tensor] | None:
+    """A torch state dict from a folder or bucket, without executing anything in it."""
+    if url is None:
+        return None
+    import io
+
+    return dict(torch.load(io.BytesIO(storage.read_bytes(url)), map_location="cpu", weights_only=True))

@@ -1,0 +1,1 @@
+"""Captions and images in, batches out: readers, packing into tar shards, planning an epoch, streaming."""

@@ -1,0 +1,125 @@
+"""The manifest of a packed dataset: what is there, how much, and its checksums.
+
+    DEST/manifest.json                 this
+    DEST/vocabulary.json               the words, numbered over all splits
+    DEST/<split>-captions.json         keys, classes and captions of a split, without its images
+    DEST/<split>-000000.tar            WebDataset shards: <key>.jpg and <key>.json for every sample
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from datasets import storage
+from datasets.vocabulary import Vocabulary
+
+__all__ = ["Captions", "Manifest", "ManifestError", "Shard", "Split", "check_shards", "load_captions", "load_manifest"]
+
+
+class ManifestError(Exception):
+    """A dataset's manifest or vocabulary is missing or not what it should be; one line."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    name: str
+    sha256: str
+    size: int  # bytes
+    offsets: tuple[int, ...]  # byte at which each sample's first tar header starts
+
+    @property
+    def samples(self) -> int:
+        return len(self.offsets)
+
+    def span(self, first: int, last: int) -> tuple[int, int]:
+        """The bytes [start, end) that hold the samples [first, last)."""
+        return self.offsets[first], self.offsets[last] if last < self.samples else self.size
+
+
+@dataclass(frozen=True)
+class Split:
+    samples: int
+    captions: int
+    classes: int
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    name: str
+    stored_size: int  # pixels a side of the stored images
+    resolution: int  # pixels a side of the images given to training
+    vocabulary_size: int
+    vocabulary_sha256: str
+    splits: dict[str, Split] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps({"format": "dmgan-dataset-1", **asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        raw = json.loads(text)
+        raw.pop("format")
+        raw["splits"] = {
+            name: Split(
+                **{
+                    **split,
+                    "shards": tuple(Shard(**{**s, "offsets": tuple(s["offsets"])}) for s in split["shards"]),
+                }
+            )
+            for name, split in raw["splits"].items()
+        }
+        return cls(**raw)
+
+    def split(self, name: str) -> Split:
+        if name not in self.splits:
+            raise ManifestError(f"{self.name}: no split {name!r}; the manifest has {', '.join(sorted(self.splits))}")
+        return self.splits[name]
+
+
+def load_manifest(url: str) -> tuple[Manifest, Vocabulary]:
+    """The manifest and vocabulary of the packed dataset at `url`.
+
+    Raises ManifestError where there is none or it does not parse, StorageError where storage cannot be reached.
+    """
+    location = storage.join(url, "manifest.json")
+    if not storage.exists(location):
+        raise ManifestError(f"{location}: not found; pack the dataset first: python -m datasets.pack … {url}")
+    try:
+        manifest = Manifest.from_json(storage.read_bytes(location))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"{location}: not a dataset manifest ({type(error).__name__}: {error})") from error
+    return manifest, Vocabulary.from_json(storage.read_bytes(storage.join(url, "vocabulary.json")))
+
+
+def check_shards(url: str, manifest: Manifest) -> None:
+    """Raise ManifestError if a shard the manifest names is not there or not of its size."""
+    fs, path = storage.filesystem(url)
+    with storage.one_line(url):
+        fs.invalidate_cache(path)
+        found = {info["name"].rsplit("/", 1)[-1]: info["size"] for info in fs.ls(path, detail=True)}
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            location = storage.join(url, shard.name)
+            if shard.name not in found:
+                raise ManifestError(f"{location}: not found; the manifest names it, so it was removed or never uploaded")
+            if found[shard.name] != shard.size:
+                raise ManifestError(f"{location}: has {found[shard.name]} bytes, the manifest says {shard.size}")
+
+
+@dataclass(frozen=True)
+class Captions:
+    """One image's captions."""
+
+    key: str
+    class_id: int
+    captions: tuple[str, ...]
+
+
+def load_captions(url: str, split: str) -> list[Captions]:
+    """The captions of all images of a split, in stored order. Raises ManifestError, StorageError."""
+    location = storage.join(url, f"{split}-captions.json")
+    if not storage.exists(location):
+        raise ManifestError(f"{location}: not found; pack the dataset again")
+    return [Captions(key, class_id, tuple(texts)) for key, class_id, texts in json.loads(storage.read_bytes(location))]

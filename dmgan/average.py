@@ -1,0 +1,33 @@
+"""The exponential moving average of the generator, which is what samples and scores are made with."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from dmgan.engine import Engine
+
+__all__ = ["Average"]
+
+
+class Average:
+    """θ_ema ← d θ_ema + (1 − d) θ with d = min(decay, (1 + step)/(10 + step)), so that short runs average too.
+
+    Parameters are averaged; buffers (BatchNorm statistics, themselves averages) are copied.
+    """
+
+    def __init__(self, engine: Engine, decay: float) -> None:
+        self.decay = decay
+        with engine.full_weights():
+            self.module: nn.Module = copy.deepcopy(engine.module).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, engine: Engine, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        with engine.full_weights():
+            current = [p.detach() for p in engine.module.parameters()]
+            torch._foreach_lerp_(list(self.module.parameters()), current, 1 - decay)
+        for mine, theirs in zip(self.module.buffers(), engine.module.buffers(), strict=True):
+            mine.copy_(theirs)

@@ -1,0 +1,244 @@
+"""The configuration: typed, with presets, refused with one line where it is wrong.
+
+`load_config("cub", ["objective.lambda_damsm=50"])` reads a preset or a YAML file and applies KEY=VALUE overrides. A file
+may name the preset it starts from: `preset: cub`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+__all__ = ["Config", "ConfigError", "load_config", "presets"]
+
+DEFAULT_PRESET = "quickstart"
+_PRESETS = Path(__file__).parent / "presets"
+
+Positive = Annotated[int, Field(gt=0)]
+Natural = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; one line that names the key, its value and what was expected."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Data(Section):
+    url: str = Field("", description="packed dataset: a folder or s3://bucket/path")
+    draw_birds: bool = Field(False, description="make and pack the drawn birds at data.url if nothing is there")
+    local_s3: bool = Field(False, description="start a local S3 server when AWS_ENDPOINT_URL is not set")
+    max_words: Positive = Field(18, description="T, words of a caption used in training")
+
+
+class Model(Section):
+    memory: Literal["baseline", "m", "m_wg", "m_wg_rg", "attention"] = Field("m_wg_rg", description="Table 3")
+    word_dim: Positive = Field(256, description="N_w")
+    image_dim: Positive = Field(64, description="N_r")
+    memory_dim: Positive = Field(128, description="N_m")
+    condition_dim: Positive = Field(100, description="dimensions of the augmented condition c")
+    noise_dim: Positive = Field(100, description="dimensions of the noise z")
+    base_size: Positive = Field(64, description="pixels a side of the first stage's images")
+    refinements: Natural = Field(2, description="dynamic-memory refinements; each doubles the size")
+    residual_blocks: Natural = Field(2, description="a refinement's residual blocks")
+    discriminator_width: Positive = Field(64, description="channels of each discriminator's first convolution")
+    embedding_dim: Positive = Field(300, description="word embedding at the LSTM's input")
+    image_encoder: Literal["inception-v3", "compact"] = Field("inception-v3", description="trunk of the image encoder")
+
+    @property
+    def image_sizes(self) -> list[int]:
+        return [self.base_size * 2**i for i in range(self.refinements + 1)]
+
+    @field_validator("base_size")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if value not in (8, 16, 32, 64, 128):
+            raise ValueError("expected a power of two from 8 to 128")
+        return value
+
+    @field_validator("word_dim")
+    @classmethod
+    def _even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("expected an even number: the LSTM's two directions share it")
+        return value
+
+
+class Objective(Section):
+    lambda_ca: Annotated[float, Field(ge=0)] = Field(1.0, description="λ1, Eq. 10")
+    lambda_damsm: Annotated[float, Field(ge=0)] = Field(5.0, description="λ2, Eq. 10")
+    gamma1: Rate = Field(4.0, description="DAMSM: sharpness of a word's attention to regions")
+    gamma2: Rate = Field(5.0, description="DAMSM: weight of the best matching words")
+    gamma3: Rate = Field(10.0, description="DAMSM: sharpness of the softmax over the batch")
+    mismatched_pairs: bool = Field(
+        False, description="released code, not in Eq. 12: D also sees real images with wrong sentences"
+    )
+
+
+class Optimizer(Section):
+    generator_lr: Rate = 0.0002
+    discriminator_lr: Rate = 0.0002
+    beta1: Share = 0.5
+    beta2: Share = 0.999
+    ema: Share = Field(0.999, description="decay of the generator's average; reached as (1 + step)/(10 + step)")
+
+
+class Pretrain(Section):
+    epochs: Positive = 600
+    max_steps: Positive | None = Field(None, description="stop after this many steps even if epochs are left")
+    batch_size: Positive = Field(48, description="per worker")
+    lr: Rate = Field(0.002, description="peak learning rate; one cycle over all steps")
+    dropout: Share = Field(0.5, description="on word embeddings")
+    encoders: str | None = Field(None, description="folder or s3:// of a run whose encoders to use; no pre-training")
+    inception_weights: str | None = Field(None, description="torchvision's inception_v3 state dict (.pth)")
+
+
+class Train(Section):
+    batch_size: Positive = Field(10, description="per worker")
+    epochs: Positive = 600
+    max_steps: Positive | None = Field(None, description="stop after this many steps even if epochs are left")
+    seed: Natural = 0
+    workers: Positive = Field(1, description="data-parallel workers")
+    threads: Natural = Field(0, description="CPU threads a worker; 0: torch's default")
+    log_every: Positive = Field(50, description="steps between lines of metrics.jsonl")
+    sample_every: Positive = Field(1000, description="steps between sample images")
+
+
+class Checkpoint(Section):
+    every_steps: Positive = 1000
+    keep: Positive = 3
+
+
+class DeepSpeed(Section):
+    zero_stage: Literal[0, 1, 2, 3] = 1
+
+
+class Evaluate(Section):
+    enabled: bool = True
+    images: Positive = Field(30000, description="images generated from unseen test captions")
+    batch_size: Positive = 50
+    features: Literal["inception-v3", "damsm"] = Field("inception-v3", description="extractor of IS and FID")
+    inception_weights: str | None = Field(None, description="torch-fidelity's weights-inception-2015-12-05-6726825d.pth")
+    max_words: Positive = Field(25, description="T, words of a caption used in evaluation")
+    distractors: Positive = Field(99, description="R-precision: mismatching captions an image")
+    folds: Positive = Field(10, description="R-precision and IS: parts whose mean and deviation are given")
+    seed: Natural = 0
+
+
+class Config(Section):
+    """All keys, by section."""
+
+    data: Data = Data()
+    model: Model = Model()
+    objective: Objective = Objective()
+    optimizer: Optimizer = Optimizer()
+    pretrain: Pretrain = Pretrain()
+    train: Train = Train()
+    checkpoint: Checkpoint = Checkpoint()
+    deepspeed: DeepSpeed = DeepSpeed()
+    evaluate: Evaluate = Evaluate()
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+
+
+def presets() -> list[str]:
+    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
+
+
+def load_config(name_or_path: str | Path | Config | None = None, overrides: Iterable[str] = ()) -> Config:
+    """The configuration of a preset, a YAML file or another one, with KEY=VALUE overrides. Raises ConfigError."""
+    if isinstance(name_or_path, Config):
+        tree = name_or_path.model_dump()
+    else:
+        tree = _read(name_or_path or DEFAULT_PRESET)
+    for assignment in overrides:
+        key, separator, value = assignment.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set {assignment}: expected KEY=VALUE, such as objective.lambda_damsm=50")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{key}={value}: not a YAML value") from error
+        _assign(tree, key, parsed)
+    for key in _unknown_keys(tree):
+        raise ConfigError(f"{key}: unknown key{_suggestion(key)}")
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def _read(name_or_path: str | Path) -> dict[str, Any]:
+    path = _PRESETS / f"{name_or_path}.yaml"
+    if not path.exists():
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise ConfigError(f"--config {name_or_path}: neither a preset ({', '.join(presets())}) nor a file")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections such as 'train:', found {type(tree).__name__}")
+    base = tree.pop("preset", None)
+    return _merge(_read(base), tree) if base is not None else tree
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{key}: {section} is a value, not a section")
+    tree[leaf] = value
+
+
+def _known_keys() -> list[str]:
+    return [f"{s}.{k}" for s, v in Config.model_fields.items() for k in v.annotation.model_fields]  # type: ignore[union-attr]
+
+
+def _unknown_keys(tree: dict[str, Any]) -> Iterator[str]:
+    known = _known_keys()
+    sections = set(Config.model_fields)
+    for section, values in tree.items():
+        if section not in sections:
+            yield str(section)
+        elif isinstance(values, dict):
+            yield from (f"{section}.{key}" for key in values if f"{section}.{key}" not in known)
+
+
+def _suggestion(key: str) -> str:
+    known = _known_keys()
+    by_leaf = [k for k in known if k.split(".")[1] == key.split(".")[-1]]
+    near = by_leaf or difflib.get_close_matches(key, [*known, *Config.model_fields], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    key = ".".join(str(part) for part in first["loc"])
+    expected = message[0].lower() + message[1:]
+    return f"{key}={first['input']!r}: {expected}"

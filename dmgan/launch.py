@@ -1,0 +1,147 @@
+"""The command line: python -m dmgan.launch [train | pretrain | evaluate | generate | report].
+
+Without a command: train, the main job. Exit code 0 on success, 2 and one line on a mistake in what was asked, 1 when
+the job itself failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dmgan.config import Config, ConfigError, load_config, presets
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "train": "the main job: dataset, encoders, GAN, evaluation, report; resumes a run that exists",
+    "pretrain": "the encoders only",
+    "evaluate": "IS, FID and R-precision of a trained run",
+    "generate": "images from captions with a trained run",
+    "report": "write report.html anew",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    # Heavy imports come after the arguments are known to be right.
+    from cluster.job import ClusterError
+    from cluster.local_s3 import LocalS3Error
+    from datasets.cub import SourceError
+    from datasets.manifest import ManifestError
+    from datasets.storage import StorageError
+
+    try:
+        return _run(options)
+    except (ClusterError, ConfigError, LocalS3Error, ManifestError, SourceError, StorageError) as error:
+        print(f"dmgan: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dmgan: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except Exception as error:
+        failure = _training_failure(error)
+        if failure is None:
+            raise
+        print(f"dmgan: training failed: {failure}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m dmgan.launch",
+        description="Train and use DM-GAN, the dynamic-memory text-to-image GAN.",
+        epilog="commands:\n" + "\n".join(f"  {name:9} {text}" for name, text in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", nargs="?", choices=list(COMMANDS), default="train", metavar="COMMAND")
+    parser.add_argument("--config", metavar="NAME_OR_FILE", help=f"a preset ({', '.join(presets())}) or a YAML file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
+    parser.add_argument("--storage", default="./runs", metavar="DIR_OR_S3_URL", help="where runs live (default ./runs)")
+    parser.add_argument("--name", metavar="RUN", help="run name (default: the configuration's); resumes if it exists")
+    parser.add_argument("--workers", type=int, metavar="N", help="data-parallel workers")
+    group = parser.add_argument_group("generate")
+    group.add_argument("--caption", action="append", default=[], metavar="TEXT", help="repeatable")
+    group.add_argument("--captions", type=Path, metavar="FILE", help="a file with one caption a line")
+    group.add_argument("--out", type=Path, default=Path("generated"), metavar="DIR", help="default ./generated")
+    group.add_argument("--count", type=int, default=1, metavar="N", help="images a caption (default 1)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default 0)")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from cluster import job
+    from datasets import storage
+    from dmgan.run import Run
+
+    name = options.name or (Path(options.config).stem if options.config else "quickstart")
+    run = Run(storage.join(options.storage, name))
+    config = _config(options, run)
+    if options.command == "generate":
+        return _generate(options, config, run)
+    if options.command in ("evaluate", "report") and not run.has("generator.json"):
+        raise ConfigError(f"{run.path('generator.json')}: not found; run `python -m dmgan.launch train` first")
+    if options.command == "train":
+        if job.complete(config, run):
+            print(f"run {run.name} is complete, nothing to do: {run.path('report.html')}")
+            return 0
+        job.main_job(config, run)
+        return 0
+    with job.opened(config, run, cluster=options.command != "report"):
+        if options.command == "pretrain":
+            job.pretrain_stage(config, run)
+        elif options.command == "evaluate":
+            job.evaluate_stage(config, run)
+        else:
+            job.report_stage(config, run)
+    return 0
+
+
+def _config(options: argparse.Namespace, run: object) -> Config:
+    """--config, else the run's own, else the default preset; then --set and --workers."""
+    from dmgan.run import Run
+
+    assert isinstance(run, Run)
+    overrides = [*options.set, *([f"train.workers={options.workers}"] if options.workers is not None else [])]
+    if options.config is None and options.name and run.has("run.yaml"):
+        return load_config(run.read_config(), overrides)
+    return load_config(options.config, overrides)
+
+
+def _generate(options: argparse.Namespace, config: Config, run: object) -> int:
+    from dmgan.generate import generate_files
+    from dmgan.run import Run
+
+    assert isinstance(run, Run)
+    captions = list(options.caption)
+    if options.captions is not None:
+        if not options.captions.is_file():
+            raise ConfigError(f"--captions {options.captions}: not found")
+        captions += [line.strip() for line in options.captions.read_text().splitlines() if line.strip()]
+    if not captions:
+        raise ConfigError("generate: no captions; give --caption TEXT or --captions FILE")
+    if options.count < 1:
+        raise ConfigError(f"--count {options.count}: expected at least 1")
+    try:
+        files = generate_files(config, run, captions, options.out, options.count, options.seed)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    print(f"{len(files)} images in {options.out}, all captions in {files[-1]}")
+    return 0
+
+
+def _training_failure(error: Exception) -> str | None:
+    """The first worker's reason if this is Ray Train's report of a failed training, else None."""
+    from ray.train import TrainingFailedError
+
+    if not isinstance(error, TrainingFailedError):
+        return None
+    causes = list(getattr(error, "worker_failures", {}).values()) or [error]
+    lines = [line for line in str(causes[0]).strip().splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Dynamic memory: Section 3.2, Eq. 3–9.
+
+Shapes: B batch, T words, N_w word features, N_r image features, N_m memory slot features, H×W pixels (N = H·W).
+
+| equation | here |
+|---|---|
+| Eq. 3, memory writing             m_i = M(w_i)                                       | `MemoryWriting` |
+| Eq. 4, key addressing             α_{i,j} = softmax_i(φ_K(m_i)ᵀ r_j)                  | `KeyValueRead` |
+| Eq. 5, value reading              o_j = Σ_i α_{i,j} φ_V(m_i)                          | `KeyValueRead` |
+| Eq. 6, response                   r_new = [o_j, r_j]                                 | `ConcatResponse` |
+| Eq. 7, memory writing gate        g_w = σ(A·w_i + B·(1/N Σ_j r_j))                   | `GatedMemoryWriting` |
+| Eq. 8, gated memory writing       m_i = M_w(w_i)·g_w + M_r(1/N Σ_j r_j)·(1 − g_w)     | `GatedMemoryWriting` |
+| Eq. 9, response gate              g_r = σ(W[o_j, r_j] + b), r_new = o·g_r + r·(1−g_r) | `GatedResponse` |
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "Attention",
+    "ConcatResponse",
+    "GatedMemoryWriting",
+    "GatedResponse",
+    "KeyValueRead",
+    "MemoryWriting",
+    "address",
+]
+
+
+def address(keys: Tensor, image: Tensor, padding_mask: Tensor) -> Tensor:
+    """Eq. 4: α (B, T, H, W), the similarity of each pixel to each memory slot, softmax over the real words.
+
+    keys (B, N_r, T), image (B, N_r, H, W), padding_mask (B, T) true where there is no word.
+    """
+    logits = torch.einsum("bct,bchw->bthw", keys, image)
+    return logits.masked_fill(padding_mask[:, :, None, None], float("-inf")).softmax(dim=1)
+
+
+def read(weights: Tensor, values: Tensor) -> Tensor:
+    """Eq. 5: o (B, N_r, H, W), the slots' values (B, N_r, T) weighted by α (B, T, H, W)."""
+    return torch.einsum("bct,bthw->bchw", values, weights)
+
+
+class MemoryWriting(nn.Module):
+    """Eq. 3: m_i = M(w_i), a 1×1 convolution. words (B, N_w, T) -> memory (B, N_m, T); no gate."""
+
+    def __init__(self, word_dim: int, memory_dim: int) -> None:
+        super().__init__()
+        self.M_w = _embedding(word_dim, memory_dim)
+
+    def forward(self, words: Tensor, image: Tensor) -> tuple[Tensor, None]:
+        return self.M_w(words), None
+
+
+class GatedMemoryWriting(nn.Module):
+    """Eq. 7 and 8. words (B, N_w, T), image (B, N_r, H, W) -> memory (B, N_m, T), writing gate g_w (B, 1, T).
+
+    The image's average is a constant of the gradient, as in the released code.
+    """
+
+    def __init__(self, word_dim: int, image_dim: int, memory_dim: int) -> None:
+        super().__init__()
+        self.A = nn.Linear(word_dim, 1, bias=False)
+        self.B = nn.Linear(image_dim, 1, bias=False)
+        self.M_w = _embedding(word_dim, memory_dim)
+        self.M_r = _embedding(image_dim, memory_dim)
+
+    def forward(self, words: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        average = image.detach().mean(dim=(2, 3))  # (B, N_r)
+        gate = torch.sigmoid(self.A(words.transpose(1, 2)) + self.B(average)[:, None])  # (B, T, 1)
+        gate = gate.transpose(1, 2)
+        memory = self.M_w(words) * gate + self.M_r(average[:, :, None]) * (1 - gate)
+        return memory, gate
+
+
+class KeyValueRead(nn.Module):
+    """Eq. 4 and 5 with the key and value access processes φ_K, φ_V.
+
+    memory (B, N_m, T), image (B, N_r, H, W), padding_mask (B, T) -> o (B, N_r, H, W), α (B, T, H, W).
+    """
+
+    def __init__(self, memory_dim: int, image_dim: int) -> None:
+        super().__init__()
+        self.key = _embedding(memory_dim, image_dim)
+        self.value = _embedding(memory_dim, image_dim)
+
+    def forward(self, memory: Tensor, image: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:
+        weights = address(self.key(memory), image, padding_mask)
+        return read(weights, self.value(memory)), weights
+
+
+class Attention(nn.Module):
+    """Reading without a key-value memory: the slots themselves are keys and values, so N_m = N_r.
+
+    With `MemoryWriting` this is Table 3's baseline; on projected words it is AttnGAN's attention.
+    """
+
+    def forward(self, memory: Tensor, image: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:
+        weights = address(memory, image, padding_mask)
+        return read(weights, memory), weights
+
+
+class WordProjection(nn.Module):
+    """AttnGAN's U·e: a 1×1 convolution of the words into the image's space, without bias or rectifier."""
+
+    def __init__(self, word_dim: int, image_dim: int) -> None:
+        super().__init__()
+        self.project = nn.Conv1d(word_dim, image_dim, 1, bias=False)
+
+    def forward(self, words: Tensor, image: Tensor) -> tuple[Tensor, None]:
+        return self.project(words), None
+
+
+class ConcatResponse(nn.Module):
+    """Eq. 6: [o, r], (B, N_r, H, W) twice -> (B, 2 N_r, H, W)."""
+
+    def forward(self, memory: Tensor, image: Tensor) -> tuple[Tensor, None]:
+        return torch.cat([image, memory], dim=1), None
+
+
+class GatedResponse(nn.Module):
+    """Eq. 9: o·g_r + r·(1 − g_r), (B, N_r, H, W) twice -> (B, 2 N_r, H, W), response gate g_r (B, 1, H, W).
+
+    The released network goes on with the fused feature beside itself, hence 2 N_r channels.
+    """
+
+    def __init__(self, image_dim: int) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(2 * image_dim, 1, 1)
+
+    def forward(self, memory: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        gate = torch.sigmoid(self.gate(torch.cat([image, memory], dim=1)))
+        fused = memory * gate + image * (1 - gate)
+        return torch.cat([fused, fused], dim=1), gate
+
+
+def _embedding(channels_in: int, channels_out: int) -> nn.Sequential:
+    # A 1×1 convolution and a rectifier, as in the released code.
+    return nn.Sequential(nn.Conv1d(channels_in, channels_out, 1), nn.ReLU())

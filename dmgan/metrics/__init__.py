@@ -1,0 +1,1 @@
+"""IS, FID and R-precision as sums that add up across workers, one file each."""

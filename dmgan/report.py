@@ -1,0 +1,213 @@
+"""report.html: one self-contained page with what a run did and how good it is."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+from datasets import storage
+from dmgan.config import Config
+from dmgan.generator import GeneratorOutput
+from dmgan.run import Run
+from dmgan.samples import FixedSamples, to_pixels
+from dmgan.words import top_words
+
+__all__ = ["PUBLISHED", "write_report"]
+
+# Zhu et al. (2019), Tables 1 and 2, and the weights they released: (data, IS, ±, FID, R-precision %, ±).
+PUBLISHED = [
+    ("DM-GAN, published (CUB)", "4.75 ± 0.07", "16.09", "72.31 ± 0.91 %"),
+    ("DM-GAN, released weights (CUB)", "4.71", "15.34", "76.58 %"),
+    ("DM-GAN, published (COCO)", "30.49 ± 0.57", "32.64", "88.56 ± 0.28 %"),
+    ("DM-GAN, released weights (COCO)", "32.43", "26.55", "92.23 %"),
+]
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1000px; padding: 1rem; color: #1c2430; }
+h1 { margin-bottom: 0; } h2 { margin-top: 2.2rem; border-bottom: 1px solid #d5dbe3; }
+.cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
+.card { background: #f3f6fa; border-radius: 8px; padding: .6rem 1rem; min-width: 8rem; }
+.card b { display: block; font-size: 1.5rem; } .card span, .note { color: #57606c; font-size: .88rem; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; } caption { text-align: left; color: #57606c; }
+th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid #e3e8ee; vertical-align: top; }
+td img { image-rendering: pixelated; width: 128px; height: 128px; display: block; } td.text { min-width: 11rem; }
+.measured { background: #fff8e1; } .words { margin: 0; padding: 0; list-style: none; font-size: .85rem; }
+.bar { display: inline-block; height: .6em; background: #3d6fb6; border-radius: 2px; margin-right: .4em; }
+svg { max-width: 100%; height: auto; } pre { background: #f3f6fa; padding: .8rem; overflow-x: auto; font-size: .8rem; }
+"""
+
+
+def write_report(config: Config, run: Run, samples: FixedSamples) -> str:
+    """Write RUN/report.html from the run's files and its generator; returns where it is."""
+    evaluation = run.read_json("evaluation.json") if run.has("evaluation.json") else None
+    output = samples.output(run.load_generator())
+    sections = [
+        _headline(config, run, evaluation),
+        _sample_table(samples, output),
+        _word_table(samples, output) if output.attention else "",
+        _score_table(config, evaluation),
+        _curves(run.read_metrics()),
+        f"<h2>Configuration</h2><pre>{html.escape(config.to_yaml())}</pre>",
+    ]
+    title = html.escape(f"DM-GAN run {run.name}")
+    page = (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<style>{_STYLE}</style></head><body>{''.join(sections)}</body></html>"
+    )
+    storage.write_bytes(run.path("report.html"), page.encode())
+    return run.path("report.html")
+
+
+def _headline(config: Config, run: Run, evaluation: dict[str, Any] | None) -> str:
+    model = config.model
+    sizes = " → ".join(str(size) for size in model.image_sizes)
+    cards = [(str(run.trained_steps()), "steps trained")]
+    if evaluation:
+        cards = [
+            (_percent(evaluation["r_precision"]["mean"]), "R-precision (chance 1 %)"),
+            (f"{evaluation['fid']:.2f}", f"FID on {evaluation['features']} features"),
+            (f"{evaluation['inception_score']['mean']:.2f}", f"IS on {evaluation['features']} features"),
+            *cards,
+        ]
+        if "colour_accuracy" in evaluation:
+            cards.insert(1, (_percent(evaluation["colour_accuracy"]), "body colour as captioned (chance 10 %)"))
+    boxes = "".join(f"<div class='card'><b>{value}</b><span>{html.escape(label)}</span></div>" for value, label in cards)
+    return (
+        f"<h1>{html.escape(run.name)}</h1><div class='note'>DM-GAN · {html.escape(config.data.url)} · {sizes} pixels · "
+        f"memory {model.memory} · {config.train.workers} workers, ZeRO {config.deepspeed.zero_stage}</div>"
+        f"<div class='cards'>{boxes}</div>"
+    )
+
+
+def _sample_table(samples: FixedSamples, output: GeneratorOutput) -> str:
+    stages = [to_pixels(images) for images in output.images]
+    head = "".join(f"<th>stage {i}: {pixels.shape[1]} px</th>" for i, pixels in enumerate(stages))
+    rows = "".join(
+        f"<tr><td class='text'>{html.escape(caption)}</td>"
+        + "".join(f"<td>{_image(pixels[row], caption)}</td>" for pixels in stages)
+        + "</tr>"
+        for row, caption in enumerate(samples.captions)
+    )
+    return (
+        "<h2>Samples</h2><p class='note'>Captions of test classes, which training never saw; every stage of the averaged "
+        f"generator.</p><div class='scroll'><table><tr><th>caption</th>{head}</tr>{rows}</table></div>"
+    )
+
+
+def _word_table(samples: FixedSamples, output: GeneratorOutput) -> str:
+    rows = ""
+    for row in range(min(4, len(samples.captions))):
+        words = samples.vocabulary.decode(samples.numbers[row][: int(samples.lengths[row])].tolist())
+        for i, stage in enumerate(top_words(output, row, words)):
+            image = to_pixels(output.images[i + 1][row : row + 1])[0]
+            peak = [words.index(word) for word, _ in stage["read"][:3]]
+            maps = "".join(
+                f"<td>{_image(_heat(image, output.attention[i][row, t].cpu().numpy()), words[t])}"
+                f"<span class='note'>{html.escape(words[t])}</span></td>"
+                for t in peak
+            )
+            columns = "".join(f"<td>{_word_list(stage[kind])}</td>" for kind in ("written", "read") if kind in stage)
+            rows += f"<tr><td class='text'>{html.escape(samples.captions[row])}<br><span class='note'>refinement {i + 1}"
+            rows += f"</span></td>{columns}{maps}</tr>"
+    written = "<th>written (gate)</th>" if output.writing_gates else ""
+    return (
+        "<h2>What the memory wrote and read</h2><p class='note'>The five words with the widest writing gate (Eq. 7, "
+        "0 to 1) and those the pixels read most (Eq. 4, mean weight); maps show where the three most read words went."
+        f"</p><div class='scroll'><table><tr><th>caption</th>{written}<th>read (weight)</th>"
+        f"<th colspan='3'>where</th></tr>{rows}</table></div>"
+    )
+
+
+def _word_list(words: list[tuple[str, float]]) -> str:
+    items = "".join(
+        f"<li><span class='bar' style='width:{60 * value:.0f}px'></span>{html.escape(word)} {value:.2f}</li>"
+        for word, value in words
+    )
+    return f"<ul class='words'>{items}</ul>"
+
+
+def _score_table(config: Config, evaluation: dict[str, Any] | None) -> str:
+    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in PUBLISHED)
+    note = "No evaluation of this run yet: <code>python -m dmgan.launch evaluate</code>."
+    if evaluation:
+        inception, precision = evaluation["inception_score"], evaluation["r_precision"]
+        rows = (
+            f"<tr class='measured'><td>this run, measured ({evaluation['images']} images, "
+            f"features: {html.escape(evaluation['features'])})</td>"
+            f"<td>{inception['mean']:.2f} ± {inception['std']:.2f}</td><td>{evaluation['fid']:.2f}</td>"
+            f"<td>{100 * precision['mean']:.2f} ± {100 * precision['std']:.2f} %</td></tr>" + rows
+        )
+        note = (
+            f"This run: {evaluation['images']} images from {html.escape(evaluation['captions'])}, "
+            f"{evaluation['real_images']} real images, {evaluation['distractors']} mismatching captions an image, "
+            f"{evaluation['folds']} folds, seed {evaluation['seed']}, in {evaluation['seconds']} s. "
+        )
+        if evaluation["features"] != "inception-v3":
+            note += (
+                "IS and FID are on the run's own image encoder, not on Inception-v3: they compare runs that share "
+                "encoders and cannot be set against the published rows. "
+            )
+        note += "The published rows are on their own data sets and protocol (30,000 images)."
+    return (
+        "<h2>Scores beside the paper's</h2><div class='scroll'><table><tr><th></th><th>IS ↑</th><th>FID ↓</th>"
+        f"<th>R-precision ↑</th></tr>{rows}</table></div><p class='note'>{note}</p>"
+    )
+
+
+def _curves(metrics: list[dict[str, Any]]) -> str:
+    parts = ["<h2>Training</h2>"]
+    for stage, title in (("train", "GAN"), ("pretrain", "DAMSM pre-training of the encoders")):
+        lines = [line for line in metrics if line["stage"] == stage]
+        if lines:
+            rate = sum(line["images_per_second"] for line in lines) / len(lines)
+            parts.append(f"<h3>{title}</h3><p class='note'>{rate:.1f} images/s on average</p>{_plot(lines)}")
+    return "".join(parts)
+
+
+def _plot(lines: list[dict[str, Any]]) -> str:
+    steps = [line["step"] for line in lines]
+    groups: dict[str, list[str]] = {}
+    for name in lines[0]["losses"]:
+        groups.setdefault(name.rsplit("_", 1)[0] if name[-1].isdigit() else name, []).append(name)
+    figure, axes = plt.subplots(1, len(groups), figsize=(3.4 * len(groups), 2.8), squeeze=False)
+    for axis, (group, names) in zip(axes[0], groups.items(), strict=True):
+        for name in names:
+            axis.plot(steps, [line["losses"][name] for line in lines], label=name, linewidth=1)
+        axis.set(title=group, xlabel="step", ylabel="loss (nats)" if group != "conditioning" else "KL (nats)")
+        axis.grid(alpha=0.3)
+        if len(names) > 1:
+            axis.legend(fontsize=7)
+    figure.tight_layout()
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg")
+    plt.close(figure)
+    return buffer.getvalue()[buffer.getvalue().index("<svg") :]
+
+
+def _heat(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The image (H, W, 3), bright where the attention (h, w) is high."""
+    scaled = Image.fromarray((255 * weights / max(weights.max(), 1e-8)).astype(np.uint8)).resize(image.shape[1::-1])
+    share = np.asarray(scaled, np.float32)[..., None] / 255
+    return (image * (0.25 + 0.75 * share)).astype(np.uint8)
+
+
+def _image(pixels: np.ndarray, label: str) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f"<img alt='{html.escape(label, quote=True)}' src='data:image/png;base64,{data}'>"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
