@@ -23,8 +23,18 @@ class ClusterError(Exception):
 
 
 # A run's weights and random draws depend on these, so resuming with others would not be resuming.
-_FIXED = ("data.url", "model", "objective", "optimizer", "pretrain", "train.batch_size", "train.seed", "train.workers")
-_FIXED += ("deepspeed.zero_stage",)
+_FIXED = (
+    "data.url",
+    "model",
+    "objective",
+    "optimizer",
+    "pretrain",
+    "train.batch_size",
+    "train.seed",
+    "train.workers",
+    "train.batch_statistics",
+    "deepspeed.zero_stage",
+)
 STAGES = ("dataset", "pretrain", "train", "evaluate", "report")
 
 
@@ -62,11 +72,13 @@ def opened(config: Config, run: Run, cluster: bool = True) -> Iterator[None]:
     if not config.data.url:
         raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
     record(config, run)
-    own_server = config.data.local_s3 and not storage.is_local(config.data.url) and not os.environ.get("AWS_ENDPOINT_URL")
+    own_server = (
+        config.data.local_s3 and not storage.is_local(config.data.url) and not os.environ.get("AWS_ENDPOINT_URL")
+    )
     if own_server:
         say("dataset", "no AWS_ENDPOINT_URL is set: starting a local S3 server for this run")
-    with local_s3(_server_folder(run)) if own_server else nullcontext():
-        _dataset(config)
+    with local_s3(_local_folder(run) / ".s3") if own_server else nullcontext():
+        _dataset(config, _local_folder(run))
         if not cluster:
             yield
             return
@@ -177,19 +189,17 @@ def _check_weights(config: Config) -> None:
             raise ConfigError(f"{key}={value}: not found; expected {what}")
 
 
-def _server_folder(run: Run) -> Path:
-    """Where the local S3 server keeps its data: beside the runs, so that they share the dataset."""
-    if storage.is_local(run.url):
-        return Path(run.url).absolute().parent / ".s3"
-    return Path("runs/.s3").absolute()
+def _local_folder(run: Run) -> Path:
+    """Where this machine keeps what runs share: beside the runs, or in ./runs when they are in a bucket."""
+    return Path(run.url).absolute().parent if storage.is_local(run.url) else Path("runs").absolute()
 
 
-def _dataset(config: Config) -> None:
-    """The dataset is there and whole; the drawn birds are made if they are asked for and missing."""
+def _dataset(config: Config, folder: Path) -> None:
+    """The dataset is there and whole; the drawn birds are made in `folder` if they are asked for and missing."""
     url = config.data.url
     if config.data.draw_birds and not storage.exists(storage.join(url, "manifest.json")):
-        source = Path("runs/.birds") if not storage.is_local(url) else Path(url).parent / ".birds"
-        say("dataset", "drawing birds and packing them")
+        source = folder / ".birds"
+        say("dataset", f"drawing birds into {source} and packing them to {url}")
         birds.ensure(source)
         pack(list(cub.read(source)), url, name="drawn birds", resolution=config.model.image_sizes[-1])
     manifest, vocabulary = load_manifest(url)
@@ -210,14 +220,14 @@ def _ray(workers: int) -> Iterator[None]:
 
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(logging_level="ERROR", log_to_driver=False, include_dashboard=False)
     try:
         resources = ray.cluster_resources()
         kind = "GPU" if resources.get("GPU", 0) else "CPU"
-        if workers > resources.get(kind, 0):
-            raise ClusterError(
-                f"train.workers={workers}: the Ray cluster has {resources.get(kind, 0):.0f} {kind}s; each worker needs one"
-            )
+        there = int(resources.get(kind, 0))
+        if workers > there:
+            raise ClusterError(f"train.workers={workers}: each worker needs one {kind}, the Ray cluster has {there}")
         yield
     finally:
         ray.shutdown()

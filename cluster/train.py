@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +22,16 @@ __all__ = ["planned_steps", "pretrain", "storage_environment", "train"]
 
 # Ray Train notices a report at its health checks; at the default of 2 s every checkpoint would cost that.
 _ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
-_STORAGE_KEYS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
-_STORAGE_KEYS += ("AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_CA_BUNDLE")
+_STORAGE_KEYS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "AWS_CA_BUNDLE",
+)
 
 
 def pretrain(config: Config, run: Run) -> None:
@@ -51,12 +61,23 @@ def _fit(stage: str, worker: Worker, config: Config, run: Run) -> None:
             scaling_config=ScalingConfig(num_workers=config.train.workers, use_gpu=gpu),
             run_config=RunConfig(
                 name=stage,
-                storage_path=os.path.abspath(url) if storage.is_local(url) else url,
+                storage_path=str(Path(url).absolute()) if storage.is_local(url) else url,
                 checkpoint_config=CheckpointConfig(num_to_keep=config.checkpoint.keep),
                 failure_config=FailureConfig(max_failures=3),
             ),
         )
+        _fit_interruptibly(trainer)
+
+
+def _fit_interruptibly(trainer: Any) -> None:
+    """`trainer.fit()`, where Ctrl-C is a KeyboardInterrupt: Ray's own handler ends the process with exit code 0."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
         trainer.fit()
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def planned_steps(config: Config, stage: str, manifest: Manifest) -> tuple[int, int]:
@@ -76,7 +97,7 @@ def planned_steps(config: Config, stage: str, manifest: Manifest) -> tuple[int, 
 def _cluster_has_gpu() -> bool:
     import ray
 
-    return ray.cluster_resources().get("GPU", 0) > 0
+    return bool(ray.cluster_resources().get("GPU", 0))
 
 
 def storage_environment() -> dict[str, str]:
@@ -99,7 +120,6 @@ def _on_worker(worker: Worker, config: Config, run: Run, report: Reporter, envir
 
 
 def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> None:
-    from cluster.engines import DeepSpeedEngine
     from cluster.loop import Stage, run_stage
     from dmgan import collective
     from dmgan.networks import build_encoders
@@ -172,9 +192,10 @@ def samples_of(config: Config, run: Run, encoders: Any) -> Any:
 
 def _engine(module: torch.nn.Module, lr: float, config: Config, batch_size: int) -> Any:
     from cluster.engines import DeepSpeedEngine
+    from dmgan.layers import batch_statistics
 
     return DeepSpeedEngine(
-        module,
+        batch_statistics(module, config.train.batch_statistics),
         lr=lr,
         betas=(config.optimizer.beta1, config.optimizer.beta2),
         zero_stage=config.deepspeed.zero_stage,

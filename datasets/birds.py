@@ -97,7 +97,8 @@ def make_species(seed: int = 0) -> tuple[list[Species], list[Species]]:
 
 def captions(species: Species, rng: np.random.Generator, count: int = 10) -> list[str]:
     """`count` different sentences about the species; each names the body's colour and some other attributes."""
-    s, result = species, []
+    s = species
+    result: list[str] = []
     beak_words = {"short": "very short", "medium": "medium sized", "long": "long pointed"}[s.beak_length]
     size_word = str(rng.choice(["small", "tiny", "little"] if s.size == "small" else ["large", "big"]))
     details = {

@@ -1,10 +1,10 @@
 """Read CUB-200-2011 with its text-to-image captions, from the folders people have.
 
-    SOURCE/CUB_200_2011/images.txt            "<number> <class>/<name>.jpg"
-    SOURCE/CUB_200_2011/bounding_boxes.txt    "<number> <x> <y> <width> <height>"
-    SOURCE/CUB_200_2011/images/<class>/<name>.jpg
-    SOURCE/text/<class>/<name>.txt            captions, one a line
-    SOURCE/trainvalclasses.txt, testclasses.txt    the split by disjoint classes
+SOURCE/CUB_200_2011/images.txt            "<number> <class>/<name>.jpg"
+SOURCE/CUB_200_2011/bounding_boxes.txt    "<number> <x> <y> <width> <height>"
+SOURCE/CUB_200_2011/images/<class>/<name>.jpg
+SOURCE/text/<class>/<name>.txt            captions, one a line
+SOURCE/trainvalclasses.txt, testclasses.txt    the split by disjoint classes
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The manifest of a packed dataset: what is there, how much, and its checksums.
 
-    DEST/manifest.json                 this
-    DEST/vocabulary.json               the words, numbered over all splits
-    DEST/<split>-captions.json         keys, classes and captions of a split, without its images
-    DEST/<split>-000000.tar            WebDataset shards: <key>.jpg and <key>.json for every sample
+DEST/manifest.json                 this
+DEST/vocabulary.json               the words, numbered over all splits
+DEST/<split>-captions.json         keys, classes and captions of a split, without its images
+DEST/<split>-000000.tar            WebDataset shards: <key>.jpg and <key>.json for every sample
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def check_shards(url: str, manifest: Manifest) -> None:
         for shard in split.shards:
             location = storage.join(url, shard.name)
             if shard.name not in found:
-                raise ManifestError(f"{location}: not found; the manifest names it, so it was removed or never uploaded")
+                raise ManifestError(
+                    f"{location}: not found; the manifest names it, so it was removed or never uploaded"
+                )
             if found[shard.name] != shard.size:
                 raise ManifestError(f"{location}: has {found[shard.name]} bytes, the manifest says {shard.size}")
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import webdataset
 from PIL import Image
@@ -55,7 +56,7 @@ def pack(
     ):
         for split in sorted({record.split for record in records}, reverse=True):
             chosen = [record for record in records if record.split == split]
-            shards = []
+            shards: list[Shard] = []
             for first in range(0, len(chosen), shard_samples):
                 path = Path(folder) / f"{split}-{len(shards):06d}.tar"
                 part = chosen[first : first + shard_samples]
@@ -81,7 +82,13 @@ def pack(
 
 
 def _write_shard(
-    path: Path, records: Sequence[Record], index: int, vocabulary: Vocabulary, stored: int, quality: int, bar: tqdm
+    path: Path,
+    records: Sequence[Record],
+    index: int,
+    vocabulary: Vocabulary,
+    stored: int,
+    quality: int,
+    bar: tqdm[NoReturn],
 ) -> Shard:
     offsets = []
     with path.open("wb") as file, webdataset.TarWriter(file, mtime=0) as tar:
@@ -130,7 +137,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             birds.ensure(options.source)
         records = list(cub.read(options.source))
         name = "drawn birds" if options.kind == "birds" else "CUB-200-2011"
-        manifest = pack(records, options.dest, name=name, **settings)
+        manifest = pack(
+            records,
+            options.dest,
+            name=name,
+            resolution=settings["resolution"],
+            quality=settings["quality"],
+            shard_samples=settings["shard_samples"],
+        )
     except (SourceError, storage.StorageError) as error:
         print(f"datasets.pack: {error}", file=sys.stderr)
         return 2

@@ -77,7 +77,7 @@ def open_stream(
 
 
 def open_images(url: str, split: str, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[torch.Tensor]:
-    """This worker's share of a split's images, each once: uint8 (≤ batch_size, 3, H, W), the middle of the stored ones."""
+    """This worker's share of a split's images, each once and uncropped by chance: uint8 (≤ batch_size, 3, H, W)."""
     manifest, _ = load_manifest(url)
     part = manifest.split(split)
     samples = _samples(url, part, plan_epoch(part, rank=rank, world_size=world_size, shuffle=False), skip=0)

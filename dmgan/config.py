@@ -1,6 +1,6 @@
 """The configuration: typed, with presets, refused with one line where it is wrong.
 
-`load_config("cub", ["objective.lambda_damsm=50"])` reads a preset or a YAML file and applies KEY=VALUE overrides. A file
+`load_config("cub", ["objective.lambda_damsm=50"])` reads a preset or YAML file and applies KEY=VALUE overrides. A file
 may name the preset it starts from: `preset: cub`.
 """
 
@@ -109,6 +109,9 @@ class Train(Section):
     seed: Natural = 0
     workers: Positive = Field(1, description="data-parallel workers")
     threads: Natural = Field(0, description="CPU threads a worker; 0: torch's default")
+    batch_statistics: Literal["global", "local"] = Field(
+        "global", description="BatchNorm's moments over the batches of all workers, or of each alone (faster)"
+    )
     log_every: Positive = Field(50, description="steps between lines of metrics.jsonl")
     sample_every: Positive = Field(1000, description="steps between sample images")
 
@@ -127,7 +130,9 @@ class Evaluate(Section):
     images: Positive = Field(30000, description="images generated from unseen test captions")
     batch_size: Positive = 50
     features: Literal["inception-v3", "damsm"] = Field("inception-v3", description="extractor of IS and FID")
-    inception_weights: str | None = Field(None, description="torch-fidelity's weights-inception-2015-12-05-6726825d.pth")
+    inception_weights: str | None = Field(
+        None, description="torch-fidelity's weights-inception-2015-12-05-6726825d.pth"
+    )
     max_words: Positive = Field(25, description="T, words of a caption used in evaluation")
     distractors: Positive = Field(99, description="R-precision: mismatching captions an image")
     folds: Positive = Field(10, description="R-precision and IS: parts whose mean and deviation are given")
@@ -157,14 +162,13 @@ def presets() -> list[str]:
 
 def load_config(name_or_path: str | Path | Config | None = None, overrides: Iterable[str] = ()) -> Config:
     """The configuration of a preset, a YAML file or another one, with KEY=VALUE overrides. Raises ConfigError."""
-    if isinstance(name_or_path, Config):
-        tree = name_or_path.model_dump()
-    else:
-        tree = _read(name_or_path or DEFAULT_PRESET)
+    tree = name_or_path.model_dump() if isinstance(name_or_path, Config) else _read(name_or_path or DEFAULT_PRESET)
     for assignment in overrides:
         key, separator, value = assignment.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set {assignment}: expected KEY=VALUE, such as objective.lambda_damsm=50")
+        if key not in _known_keys() and key not in Config.model_fields:
+            raise ConfigError(f"{key}: unknown key{_suggestion(key)}")
         try:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError as error:

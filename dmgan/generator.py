@@ -60,9 +60,7 @@ class RefinementStage(nn.Module):
     `architecture` is one of Table 3's (`baseline`, `m`, `m_wg`, `m_wg_rg`) or AttnGAN's `attention`.
     """
 
-    def __init__(
-        self, architecture: str, word_dim: int, image_dim: int, memory_dim: int, residual_blocks: int
-    ) -> None:
+    def __init__(self, architecture: str, word_dim: int, image_dim: int, memory_dim: int, residual_blocks: int) -> None:
         super().__init__()
         self.write: nn.Module
         if architecture == "attention":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import log2
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,7 +30,7 @@ class ImageEncoder(nn.Module):
 
 
 class CompactTrunk(nn.Module):
-    """A small convolutional trunk for images of `image_size` (a power of two ≥ 16): 8×8 regions, trained from scratch."""
+    """A small trunk for images of `image_size` (a power of two ≥ 16), trained from scratch: 8×8 regions."""
 
     def __init__(self, image_size: int, width: int = 24) -> None:
         super().__init__()

@@ -5,21 +5,26 @@ Shapes: B batch, C channels, H×W pixels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmgan import collective
 
-__all__ = ["BatchNorm", "GatedLinearUnit", "ResidualBlock", "SpectralNormConv2d", "Upsample"]
+__all__ = ["BatchNorm", "GatedLinearUnit", "ResidualBlock", "SpectralNormConv2d", "Upsample", "batch_statistics"]
 
 
 class BatchNorm(nn.Module):
     """Batch normalisation whose moments are over the batch of *all* workers, on CPU and GPU alike.
 
     (B, C, *) -> (B, C, *). With one process this is `torch.nn.BatchNorm{1,2}d`; parameters and buffers carry the same
-    names. torch's SyncBatchNorm refuses CPU tensors, hence this one. Every worker must hold the same batch size.
+    names. torch's SyncBatchNorm refuses CPU tensors, hence this one. Every worker must hold the same batch size. With
+    `synchronised` off (see `batch_statistics`) the moments are over this worker's batch.
     """
+
+    synchronised = True
 
     running_mean: Tensor
     running_var: Tensor
@@ -35,31 +40,81 @@ class BatchNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            self.num_batches_tracked += 1
-        if not self.training or collective.world_size() == 1:
-            return F.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
-            )
-        return self._forward_synchronised(x)
-
-    def _forward_synchronised(self, x: Tensor) -> Tensor:
-        dims = [d for d in range(x.dim()) if d != 1]
-        count = x.numel() // x.shape[1] * collective.world_size()
-        wide = x.float()
-        # Two passes (mean, then centred squares) would cost a second round trip; the sums fit one message.
-        sums = torch.cat([wide.sum(dims), wide.square().sum(dims)])
-        mean, square = (collective.AllReduceSum.apply(sums) / count).chunk(2)
-        variance = (square - mean.square()).clamp_min(0)
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        y, mean, variance, count = _Normalise.apply(x, self.weight, self.bias, self.eps, self.synchronised)
         with torch.no_grad():
+            self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        return (wide * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+        return y
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, momentum={self.momentum}, eps={self.eps}"
+
+
+def batch_statistics(module: nn.Module, over: str) -> nn.Module:
+    """Let every BatchNorm of `module` take its moments over `global` (all workers') or `local` batches; returns it.
+
+    Local ones cost no message. They are noisier, and the training is no longer that of one process with the batch of
+    all; each worker's running statistics are its own, and rank 0's are kept.
+    """
+    for part in module.modules():
+        if isinstance(part, BatchNorm):
+            part.synchronised = over == "global"
+    return module
+
+
+def _alone(x: Tensor) -> Tensor:
+    return x
+
+
+class _Normalise(torch.autograd.Function):
+    """(x − mean)/√(variance + eps)·weight + bias with the moments of all workers' x (B, C, *).
+
+    The moments come from two fast reductions and one message; the rest are torch's kernels for fixed statistics, with
+    the moments' own share of the gradient added. On CPU this takes half the time of torch's training kernel.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, synchronised: bool
+    ) -> tuple[Tensor, Tensor, Tensor, int]:
+        ctx.reduce = collective.all_reduce_sum if synchronised else _alone
+        count = x.numel() // x.shape[1] * (collective.world_size() if synchronised else 1)
+        wide = x.detach().to(weight.dtype)
+        flat = wide.flatten(2) if x.dim() > 2 else wide[..., None]
+        sums = torch.stack([flat.sum(2), torch.linalg.vector_norm(flat, dim=2).square()])
+        # Few numbers, where the difference below would lose digits: in double precision.
+        mean, square = ctx.reduce(sums.double().sum(1)) / count
+        variance = (square - mean.square()).clamp_min(0).to(weight.dtype)
+        mean = mean.to(weight.dtype)
+        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
+        ctx.count, ctx.eps = count, eps
+        ctx.mark_non_differentiable(mean, variance)
+        return F.batch_norm(x, mean, variance, weight, bias, eps=eps), mean, variance, count
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        x, weight, mean, invstd = ctx.saved_tensors
+        direct, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            grad,
+            x,
+            weight,
+            mean,
+            invstd.square().reciprocal() - ctx.eps,
+            mean,
+            invstd,
+            False,
+            ctx.eps,
+            [True, True, True],
+        )
+        total = ctx.reduce(torch.stack([grad_weight, grad_bias])) / ctx.count
+        # d loss/d x = w·invstd·(g − Σg/n − x̂·Σ(g·x̂)/n); the first term is there, the others are affine in x.
+        slope = -weight * invstd.square() * total[0]
+        offset = -weight * invstd * total[1] - slope * mean
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        return direct.addcmul_(x, slope.view(shape)).add_(offset.view(shape)), grad_weight, grad_bias, None, None
 
 
 class GatedLinearUnit(nn.Module):

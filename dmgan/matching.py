@@ -9,7 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["sentence_matching_loss", "sentence_scores", "word_matching_loss", "word_region_attention", "word_scores"]
+__all__ = [
+    "matching_loss",
+    "sentence_matching_loss",
+    "sentence_scores",
+    "word_matching_loss",
+    "word_region_attention",
+    "word_scores",
+]
 
 
 def word_region_attention(regions: Tensor, words: Tensor, padding_mask: Tensor, gamma1: float) -> Tensor:
@@ -58,17 +65,18 @@ def word_matching_loss(
 
     Other images and captions of the same class are no mismatch and are left out.
     """
-    return _matching_loss(gamma3 * word_scores(regions, words, padding_mask, gamma1, gamma2), class_ids)
+    return matching_loss(gamma3 * word_scores(regions, words, padding_mask, gamma1, gamma2), class_ids)
 
 
 def sentence_matching_loss(
     codes: Tensor, sentence: Tensor, class_ids: Tensor | None = None, gamma3: float = 10.0
 ) -> tuple[Tensor, Tensor]:
     """L^s_1, L^s_2: the same over global image codes and sentences ([28], Eq. 13)."""
-    return _matching_loss(gamma3 * sentence_scores(codes, sentence), class_ids)
+    return matching_loss(gamma3 * sentence_scores(codes, sentence), class_ids)
 
 
-def _matching_loss(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+def matching_loss(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the diagonal of scores (B, B) along rows (image → caption) and columns (caption → image)."""
     target = torch.arange(scores.shape[0], device=scores.device)
     if class_ids is not None:
         same = class_ids[:, None] == class_ids[None]

@@ -29,7 +29,8 @@ class Discriminators(nn.ModuleList):
         The conditional logits of the first w images against `wrong_sentences` (w, N_w) follow the n others.
         """
         logits = []
-        for discriminator, image in zip(self, images, strict=True):
+        for module, image in zip(self, images, strict=True):
+            discriminator: Any = module
             features = discriminator(image)
             paired, condition = features, sentences
             if wrong_sentences is not None:

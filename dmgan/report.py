@@ -82,7 +82,9 @@ def _headline(config: Config, run: Run, evaluation: dict[str, Any] | None) -> st
         ]
         if "colour_accuracy" in evaluation:
             cards.insert(1, (_percent(evaluation["colour_accuracy"]), "body colour as captioned (chance 10 %)"))
-    boxes = "".join(f"<div class='card'><b>{value}</b><span>{html.escape(label)}</span></div>" for value, label in cards)
+    boxes = "".join(
+        f"<div class='card'><b>{value}</b><span>{html.escape(label)}</span></div>" for value, label in cards
+    )
     return (
         f"<h1>{html.escape(run.name)}</h1><div class='note'>DM-GAN · {html.escape(config.data.url)} · {sizes} pixels · "
         f"memory {model.memory} · {config.train.workers} workers, ZeRO {config.deepspeed.zero_stage}</div>"
@@ -100,7 +102,7 @@ def _sample_table(samples: FixedSamples, output: GeneratorOutput) -> str:
         for row, caption in enumerate(samples.captions)
     )
     return (
-        "<h2>Samples</h2><p class='note'>Captions of test classes, which training never saw; every stage of the averaged "
+        "<h2>Samples</h2><p class='note'>Captions of test classes, never seen in training; every stage of the averaged "
         f"generator.</p><div class='scroll'><table><tr><th>caption</th>{head}</tr>{rows}</table></div>"
     )
 
@@ -118,7 +120,9 @@ def _word_table(samples: FixedSamples, output: GeneratorOutput) -> str:
                 for t in peak
             )
             columns = "".join(f"<td>{_word_list(stage[kind])}</td>" for kind in ("written", "read") if kind in stage)
-            rows += f"<tr><td class='text'>{html.escape(samples.captions[row])}<br><span class='note'>refinement {i + 1}"
+            rows += (
+                f"<tr><td class='text'>{html.escape(samples.captions[row])}<br><span class='note'>refinement {i + 1}"
+            )
             rows += f"</span></td>{columns}{maps}</tr>"
     written = "<th>written (gate)</th>" if output.writing_gates else ""
     return (

@@ -1,7 +1,7 @@
 """A run's folder: the names of the files in it, and reading and writing the small ones.
 
-    STORAGE/NAME/run.yaml, vocabulary.json, metrics.jsonl, samples/, checkpoints/, encoders.safetensors,
-    generator.safetensors, generator.json, evaluation.json, report.html
+STORAGE/NAME/run.yaml, vocabulary.json, metrics.jsonl, samples/, checkpoints/, encoders.safetensors,
+generator.safetensors, generator.json, evaluation.json, report.html
 """
 
 from __future__ import annotations

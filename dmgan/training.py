@@ -16,7 +16,7 @@ from dmgan import collective
 from dmgan.average import Average
 from dmgan.config import Objective
 from dmgan.engine import Engine
-from dmgan.matching import sentence_matching_loss, word_matching_loss
+from dmgan.matching import matching_loss, sentence_scores, word_scores
 from dmgan.networks import Encoders
 from dmgan.objectives import conditioning_loss, discriminator_loss, generator_loss
 
@@ -108,9 +108,8 @@ class GanTraining:
         judged = discriminators(fake.images, text.sentence)
         losses = {f"generator_{i}": generator_loss(*logits) for i, logits in enumerate(judged)}
         losses["conditioning"] = conditioning_loss(fake.mu, fake.logvar)
-        losses["words"], losses["sentence"] = matching_losses(
-            *self.encoders.image(fake.images[-1]), text, self.objective
-        )
+        regions, code = self.encoders.image(fake.images[-1])
+        losses["words"], losses["sentence"] = matching_losses(regions, code, text, self.objective)
         weights = {"conditioning": self.objective.lambda_ca}
         weights |= dict.fromkeys(("words", "sentence"), self.objective.lambda_damsm)
         self.generator.backward(torch.stack([weights.get(k, 1.0) * v for k, v in losses.items()]).sum())
@@ -120,14 +119,15 @@ class GanTraining:
 
 
 def matching_losses(regions: Tensor, code: Tensor, text: Text, objective: Objective) -> tuple[Tensor, Tensor]:
-    """L^w and L^s of DAMSM, each the sum of both directions; negatives are the batches of all workers."""
-    regions, code = collective.all_gather(regions), collective.all_gather(code)
-    words, sentence = collective.all_gather(text.words), collective.all_gather(text.sentence)
-    mask, classes = collective.all_gather(text.padding_mask), collective.all_gather(text.class_ids)
-    gammas = (objective.gamma1, objective.gamma2, objective.gamma3)
-    by_word = word_matching_loss(regions, words, mask, classes, *gammas)
-    by_sentence = sentence_matching_loss(code, sentence, classes, objective.gamma3)
-    return sum(by_word, torch.zeros_like(by_word[0])), sum(by_sentence, torch.zeros_like(by_sentence[0]))
+    """L^w and L^s of DAMSM, each the sum of both directions; negatives are the batches of all workers.
+
+    Each worker scores its own images against everybody's captions, and the rows of scores are put together.
+    """
+    words, sentence, mask, classes = collective.all_gather(text.words, text.sentence, text.padding_mask, text.class_ids)
+    by_word = objective.gamma3 * word_scores(regions, words, mask, objective.gamma1, objective.gamma2)
+    by_sentence = objective.gamma3 * sentence_scores(code, sentence)
+    by_word, by_sentence = collective.all_gather(by_word, by_sentence)
+    return torch.stack(matching_loss(by_word, classes)).sum(), torch.stack(matching_loss(by_sentence, classes)).sum()
 
 
 def _wrong_sentences(sentence: Tensor) -> tuple[Tensor, float]:
@@ -136,6 +136,6 @@ def _wrong_sentences(sentence: Tensor) -> tuple[Tensor, float]:
     Also this worker's number of pairs over the average number.
     """
     b, rank = len(sentence), collective.rank()
-    everyone = collective.all_gather(sentence)
+    (everyone,) = collective.all_gather(sentence)
     wrong = everyone[rank * b + 1 : rank * b + b + 1]
     return wrong, len(wrong) * collective.world_size() / (len(everyone) - 1)

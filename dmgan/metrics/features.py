@@ -29,8 +29,9 @@ class InceptionFeatures:
     name = "inception-v3"
 
     def __init__(self, weights_path: str, device: torch.device) -> None:
-        import dmgan.torchvision_cpu  # noqa: F401  (before torch-fidelity, which imports torchvision)
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        import dmgan.torchvision_cpu  # noqa: F401  (before torch-fidelity, which imports torchvision)
 
         self._network = FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=weights_path

@@ -1,0 +1,30 @@
+# Everything runs from .venv, which is set up at first use and again when the pins change.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test unit check clean
+
+quickstart: .venv/.installed
+	$(BIN)/python -m dmgan.launch
+
+# The whole: style, types, layers, unit tests, multi-process tests.
+test: check
+	$(BIN)/python -m pytest
+
+unit: .venv/.installed
+	$(BIN)/python -m pytest -m "not distributed"
+
+check: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/.installed: constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch ".[local-s3,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

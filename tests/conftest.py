@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datasets import birds, cub
+from datasets.manifest import Manifest
+from datasets.pack import pack
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+torch.set_num_threads(1)
+
+
+def write_small_cub(root: Path, train: int = 3, test: int = 2, images: int = 5) -> None:
+    """A few drawn species in CUB's layout."""
+    everyone, unseen = birds.make_species()
+    chosen = [*everyone[:train], *unseen[:test]]
+    tables: dict[str, list[str]] = {"images": [], "bounding_boxes": []}
+    folders = [f"{i:03d}.{species.name}" for i, species in enumerate(chosen, start=1)]
+    for folder, species in zip(folders, chosen, strict=True):
+        (root / "CUB_200_2011" / "images" / folder).mkdir(parents=True)
+        (root / "text" / folder).mkdir(parents=True)
+        for i in range(images):
+            rng = np.random.default_rng([7, len(tables["images"])])
+            picture, box = birds.draw(species, rng)
+            number, name = len(tables["images"]) + 1, f"{species.name}_{i}"
+            picture.save(root / "CUB_200_2011" / "images" / folder / f"{name}.jpg")
+            (root / "text" / folder / f"{name}.txt").write_text("\n".join(birds.captions(species, rng)))
+            tables["images"].append(f"{number} {folder}/{name}.jpg")
+            tables["bounding_boxes"].append(f"{number} " + " ".join(str(v) for v in box))
+    for name, lines in tables.items():
+        (root / "CUB_200_2011" / f"{name}.txt").write_text("\n".join(lines))
+    (root / "trainvalclasses.txt").write_text("\n".join(folders[:train]))
+    (root / "testclasses.txt").write_text("\n".join(folders[train:]))
+
+
+@pytest.fixture(scope="session")
+def cub_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cub")
+    write_small_cub(root, train=8, test=6, images=5)
+    return root
+
+
+@pytest.fixture(scope="session")
+def packed(cub_source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Manifest]:
+    """40 training and 30 test images of 64 pixels in shards of 7."""
+    url = str(tmp_path_factory.mktemp("packed"))
+    records = list(cub.read(cub_source))
+    return url, pack(records, url, name="small", resolution=64, shard_samples=7, progress=False)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from datasets import storage
+from datasets.vocabulary import Vocabulary, tokenize
+
+
+def test_tokens_are_lower_case_words_without_punctuation() -> None:
+    assert tokenize("This bird's BEAK is short, and \ufffd\ufffdblue.") == [
+        "this",
+        "bird",
+        "s",
+        "beak",
+        "is",
+        "short",
+        "and",
+        "blue",
+    ]
+
+
+def test_numbers_and_back() -> None:
+    vocabulary = Vocabulary.build(["a red bird", "a blue bird with wings"])
+    assert vocabulary.words[0] == "<end>" and len(vocabulary) == 7
+    numbers = vocabulary.encode("A blue, unheard-of bird")
+    assert vocabulary.decode(numbers) == ["a", "blue", "bird"] and 0 not in numbers
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+
+
+def test_storage_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(storage.StorageError, match="unknown scheme 'ftp'"):
+        storage.exists("ftp://host/file")
+
+
+def test_join_keeps_schemes() -> None:
+    assert storage.join("s3://bucket/a/", "b", "c") == "s3://bucket/a/b/c"
+    assert storage.join("runs/", "x") == "runs/x" and storage.join("/", "x") == "/x"

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dmgan.config import Config, ConfigError, load_config, presets
+
+
+def test_every_preset_loads() -> None:
+    assert {"quickstart", "cub", "coco"} <= set(presets())
+    for name in presets():
+        config = load_config(name)
+        assert load_config(config) == config
+
+
+def test_the_papers_presets_are_the_papers() -> None:
+    cub, coco = load_config("cub"), load_config("coco")
+    for config in (cub, coco):
+        model = config.model
+        assert model.image_sizes == [64, 128, 256] and model.memory == "m_wg_rg"
+        assert (model.word_dim, model.image_dim, model.memory_dim) == (256, 64, 128)
+        assert config.objective.lambda_ca == 1 and config.train.batch_size == 10
+        assert config.optimizer.generator_lr == config.optimizer.discriminator_lr == 0.0002
+        assert (config.optimizer.beta1, config.optimizer.beta2) == (0.5, 0.999)
+        assert not config.objective.mismatched_pairs
+    assert (cub.objective.lambda_damsm, coco.objective.lambda_damsm) == (5, 50)
+    assert (cub.train.epochs, coco.train.epochs) == (600, 120)
+
+
+def test_the_quickstart_is_the_same_architecture_at_16_32_64() -> None:
+    config = load_config()
+    assert config.model.image_sizes == [16, 32, 64] and config.model.memory == "m_wg_rg"
+    assert config.train.workers == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("objective.lambda_dmsm=3", "objective.lambda_dmsm: unknown key; did you mean objective.lambda_damsm?"),
+        ("zero_stage=2", "zero_stage: unknown key; did you mean deepspeed.zero_stage?"),
+        ("model.base_size=17", "model.base_size=17: expected a power of two from 8 to 128"),
+        ("model.word_dim=3", "model.word_dim=3: expected an even number"),
+        ("train.batch_size=many", "train.batch_size='many': input should be a valid integer"),
+        ("train.batch_size=0", "train.batch_size=0: input should be greater than 0"),
+        ("deepspeed.zero_stage=4", "deepspeed.zero_stage=4: input should be 0, 1, 2 or 3"),
+        ("model.memory=none", "model.memory='none': input should be 'baseline'"),
+        ("train", "--set train: expected KEY=VALUE"),
+        ("train=3", "train=3: input should be"),
+        ("train.seed.x=3", "train.seed.x: unknown key"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("quickstart", [override])
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_files_start_from_a_preset(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("preset: coco\nobjective:\n  lambda_damsm: 7\n")
+    config = load_config(path, ["optimizer.generator_lr=1e-4"])
+    assert config.objective.lambda_damsm == 7 and config.train.epochs == 120
+    assert config.optimizer.generator_lr == 1e-4
+
+
+def test_files_that_are_no_configuration_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--config nowhere: neither a preset"):
+        load_config("nowhere")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [")
+    with pytest.raises(ConfigError, match=r"broken.yaml: not readable as YAML"):
+        load_config(broken)
+    broken.write_text("- a\n")
+    with pytest.raises(ConfigError, match="expected sections"):
+        load_config(broken)
+
+
+def test_every_key_is_described_or_plain() -> None:
+    assert set(Config.model_fields) >= {"data", "model", "objective", "optimizer", "train", "checkpoint", "evaluate"}

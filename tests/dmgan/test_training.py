@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dmgan.average import Average
+from dmgan.config import Config, load_config
+from dmgan.engine import PlainEngine
+from dmgan.networks import build_discriminators, build_encoders, build_generator
+from dmgan.pretraining import DamsmTraining, one_cycle
+from dmgan.training import GanTraining, draw_noise, pyramid
+from tests.small import SMALL, batch
+
+
+def gan(config: Config) -> GanTraining:
+    torch.manual_seed(0)
+    encoders = build_encoders(config.model, 20).eval().requires_grad_(False)
+    betas = (config.optimizer.beta1, config.optimizer.beta2)
+    generator = PlainEngine(build_generator(config.model), config.optimizer.generator_lr, betas)
+    discriminators = PlainEngine(build_discriminators(config.model), config.optimizer.discriminator_lr, betas)
+    average = Average(generator, config.optimizer.ema)
+    return GanTraining(generator, discriminators, encoders, average, config.objective, config.train.seed)
+
+
+def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
+@pytest.mark.parametrize("architecture", ["baseline", "m", "m_wg", "m_wg_rg", "attention"])
+@pytest.mark.parametrize("mismatched", [False, True])
+def test_a_step_moves_every_weight_but_the_encoders(architecture: str, mismatched: bool) -> None:
+    config = load_config(None, [*SMALL, f"model.memory={architecture}", f"objective.mismatched_pairs={mismatched}"])
+    training = gan(config)
+    modules = (training.generator.module, training.discriminators.module, training.average.module)
+    before, frozen = [weights(module) for module in modules], weights(training.encoders)
+    losses = training.step(batch(), 0)
+    assert set(losses) == {f"{kind}_{i}" for kind in ("generator", "discriminator") for i in (0, 1)} | {
+        "conditioning",
+        "words",
+        "sentence",
+    }
+    assert all(torch.isfinite(loss) and not loss.requires_grad for loss in losses.values())
+    for module, old in zip(modules, before, strict=True):
+        for name, value in module.named_parameters():
+            assert not torch.equal(value, old[name]), name
+    assert all(torch.equal(value, frozen[name]) for name, value in training.encoders.named_parameters())
+    assert all(p.requires_grad for p in training.discriminators.module.parameters())
+
+
+def test_the_discriminators_step_is_the_separate_forwards_step() -> None:
+    """One forward of real and generated images together, against one each (with u and v held)."""
+    config = load_config(None, SMALL)
+    training = gan(config)
+    given = batch()
+    text = training.encode(given)
+    module = training.discriminators.module.eval()
+    real = pyramid(given["image"], [8, 16])
+    fake = [torch.rand_like(image) * 2 - 1 for image in real]
+    both = module([torch.cat(pair) for pair in zip(real, fake, strict=True)], torch.cat([text.sentence] * 2))
+    for i, discriminator in enumerate(module):
+        for images, part in ((real[i], slice(0, 6)), (fake[i], slice(6, 12))):
+            features = discriminator(images)
+            torch.testing.assert_close(both[i][0][part], discriminator.unconditional(features))
+            torch.testing.assert_close(both[i][1][part], discriminator.conditional(features, text.sentence))
+
+
+def test_steps_repeat_exactly_and_depend_on_the_seed() -> None:
+    config = load_config(None, SMALL)
+
+    def losses(seed: int) -> list[float]:
+        training = gan(config)
+        training.seed = seed
+        return [float(v) for i in range(3) for v in training.step(batch(), i).values()]
+
+    assert losses(0) == losses(0)
+    assert losses(0) != losses(1)
+
+
+def test_noise_is_a_function_of_seed_and_step() -> None:
+    first = draw_noise((3, 2), seed=1, step=5, batch_size=4)
+    assert [n.shape for n in first] == [(4, 3), (4, 2)]
+    again, other = draw_noise((3, 2), seed=1, step=5, batch_size=4), draw_noise((3, 2), seed=1, step=6, batch_size=4)
+    assert torch.equal(first[0], again[0]) and not torch.equal(first[0], other[0])
+
+
+def test_the_average_is_of_all_past_weights() -> None:
+    config = load_config(None, SMALL)
+    training = gan(config)
+    expected = weights(training.average.module)
+    for step in range(3):
+        training.step(batch(), step)
+        decay = min(config.optimizer.ema, (1 + step) / (10 + step))
+        for name, value in training.generator.module.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * value.detach()
+    for name, value in training.average.module.named_parameters():
+        torch.testing.assert_close(value, expected[name])
+    for mine, theirs in zip(training.average.module.buffers(), training.generator.module.buffers(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_pretraining_learns_which_caption_belongs_to_which_image() -> None:
+    torch.manual_seed(0)
+    config = load_config(None, [*SMALL, "pretrain.dropout=0"])
+    encoders = PlainEngine(build_encoders(config.model, 20, dropout=0.0).train(), 0.01, (0.5, 0.999))
+    training = DamsmTraining(encoders, config.objective, lr=0.01, steps=40)
+    losses = [sum(float(v) for v in training.step(batch(), i).values()) for i in range(40)]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_one_cycle_rises_and_falls() -> None:
+    rates = [one_cycle(step, 100, 1.0) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == pytest.approx(1.0) and rates[-1] < 0.01

@@ -1,0 +1,165 @@
+"""The main job through the command line: small, but every part real — local S3, Ray, two workers, DeepSpeed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from datasets.manifest import Manifest
+from dmgan.config import load_config
+from dmgan.run import Run
+
+pytestmark = pytest.mark.distributed
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "model.word_dim=16",
+    "model.image_dim=4",
+    "model.memory_dim=8",
+    "model.condition_dim=8",
+    "model.noise_dim=8",
+    "model.discriminator_width=8",
+    "pretrain.max_steps=4",
+    "pretrain.batch_size=6",
+    "train.max_steps=12",
+    "train.batch_size=4",
+    "train.log_every=4",
+    "train.sample_every=6",
+    "checkpoint.every_steps=4",
+    "checkpoint.keep=2",
+    "evaluate.images=40",
+    "evaluate.batch_size=10",
+]
+
+
+def command(storage: Path, url: str, *more: str) -> list[str]:
+    sets = [part for assignment in (*SMALL, f"data.url={url}") for part in ("--set", assignment)]
+    return [sys.executable, "-m", "dmgan.launch", "--storage", str(storage), *sets, *more]
+
+
+def launch(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(packed: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    storage = tmp_path_factory.mktemp("undisturbed")
+    done = launch(command(storage, packed[0]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for number, stage in enumerate(("dataset", "pretrain", "train", "evaluate", "report"), start=1):
+        assert f"[{number}/5] {stage}: " in done.stdout
+    return storage / "quickstart"
+
+
+def test_the_run_holds_what_it_should(undisturbed: Path) -> None:
+    run = Run(str(undisturbed))
+    assert run.read_config().train.max_steps == 12
+    lines = run.read_metrics()
+    trained = [line for line in lines if line["stage"] == "train"]
+    assert [line["step"] for line in trained] == [4, 8, 12]
+    assert [line["images"] for line in trained] == [32, 64, 96]
+    assert all(line["images_per_second"] > 0 and len(line["losses"]) == 9 for line in trained)
+    assert sorted(path.name for path in (undisturbed / "samples").iterdir()) == [
+        "step_00000006.png",
+        "step_00000012.png",
+    ]
+    with Image.open(undisturbed / "samples" / "step_00000012.png") as picture:
+        assert picture.height > picture.width > 3 * 128
+    checkpoints = list((undisturbed / "checkpoints" / "train").glob("checkpoint_*"))
+    assert len(checkpoints) == 2
+    evaluation = run.read_json("evaluation.json")
+    assert evaluation["images"] == 40 and evaluation["features"] == "damsm" and evaluation["step"] == 12
+    assert evaluation["fid"] > 0 and evaluation["inception_score"]["mean"] >= 1
+    assert 0 <= evaluation["r_precision"]["mean"] <= 1 and 0 <= evaluation["colour_accuracy"] <= 1
+    page = (undisturbed / "report.html").read_text()
+    assert page.count("data:image/png;base64") > 20 and "<svg" in page and "http" not in page.split("<body>")[0]
+    assert "not on Inception-v3" in page
+
+
+def test_no_credentials_are_left_in_the_run(undisturbed: Path) -> None:
+    for path in undisturbed.rglob("*"):
+        assert not (path.is_file() and b"SECRET" in path.read_bytes().upper() and path.suffix in (".yaml", ".json"))
+
+
+def test_a_second_start_says_that_it_is_done_in_seconds(undisturbed: Path, packed: tuple[str, Manifest]) -> None:
+    started = time.monotonic()
+    again = launch(command(undisturbed.parent, packed[0]))
+    assert again.returncode == 0 and "is complete, nothing to do" in again.stdout
+    assert time.monotonic() - started < 20
+
+
+def test_images_and_words_from_captions(undisturbed: Path, packed: tuple[str, Manifest], tmp_path: Path) -> None:
+    caption = "this bird is red with black wings"
+    more = ["--caption", caption, "--count", "2", "--out", str(tmp_path)]
+    arguments = [sys.executable, "-m", "dmgan.launch", "generate", "--storage", str(undisturbed.parent)]
+    done = launch([*arguments, "--name", "quickstart", *more])
+    assert done.returncode == 0, done.stderr
+    images = sorted(tmp_path.glob("000-*.png"))
+    assert len(images) == 2 and images[0].read_bytes() != images[1].read_bytes()
+    with Image.open(images[0]) as picture:
+        assert picture.size == (64, 64)
+    assert "refinement 2 | written: " in (tmp_path / "words.txt").read_text()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_goes_on_to_the_same_generator(
+    how: signal.Signals, undisturbed: Path, packed: tuple[str, Manifest], tmp_path: Path
+) -> None:
+    arguments = command(tmp_path, packed[0], "--set", "evaluate.enabled=false")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+    log = (tmp_path / "log").open("wb")
+    first = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    checkpoints = tmp_path / "quickstart" / "checkpoints" / "train"
+    deadline = time.monotonic() + 300
+    while not list(checkpoints.glob("checkpoint_*/state.json")):
+        assert first.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    (os.killpg if how == signal.SIGKILL else os.kill)(first.pid, how)
+    code = first.wait(120)
+    text = (tmp_path / "log").read_text()
+    run = Run(str(tmp_path / "quickstart"))
+    if run.trained_steps() < 12:  # else it was over before the signal
+        assert code == (130 if how == signal.SIGINT else -9), text
+    assert how != signal.SIGINT or code == 0 or "the same command goes on from the last checkpoint" in text
+    subprocess.run([sys.executable, "-m", "ray.scripts.scripts", "stop", "--force"], capture_output=True, check=False)
+    second = launch(arguments)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "pretrain: done already" in second.stdout
+    same = (tmp_path / "quickstart" / "generator.safetensors").read_bytes()
+    assert same == (undisturbed / "generator.safetensors").read_bytes()
+    assert [line["step"] for line in run.read_metrics() if line["stage"] == "train"] == [4, 8, 12]
+
+
+def test_the_workers_must_fit_the_cluster(packed: tuple[str, Manifest], tmp_path: Path) -> None:
+    done = launch(command(tmp_path, packed[0], "--workers", "500", "--set", "train.batch_size=1"))
+    assert done.returncode == 2
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("dmgan: ") and ("500" in line) and "\n" not in line
+
+
+def test_a_run_trained_from_a_bucket_by_one_worker(cub_source: Path, tmp_path: Path) -> None:
+    """Dataset and run in a bucket of a local S3 server; ZeRO 3; another architecture; encoders of another run."""
+    from cluster.local_s3 import local_s3
+    from datasets import cub
+    from datasets.pack import pack
+
+    assert load_config().data.local_s3
+    with local_s3(tmp_path / "s3"):
+        url = "s3://bucket/birds"
+        pack(list(cub.read(cub_source)), url, name="small", resolution=64, shard_samples=9, progress=False)
+        more = ["--workers", "1", "--set", "deepspeed.zero_stage=3", "--set", "model.memory=m"]
+        arguments = command(Path("unused"), url, *more)
+        arguments[arguments.index("--storage") + 1] = "s3://bucket/runs"
+        done = subprocess.run(arguments, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+        run = Run("s3://bucket/runs/quickstart")
+        assert run.trained_steps() == 12 and run.has("report.html") and run.has("samples", "step_00000012.png")
+        assert json.loads(json.dumps(run.read_json("evaluation.json")))["images"] == 40
