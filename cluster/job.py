@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from cluster.local_s3 import local_s3
-from cluster.train import planned_steps, pretrain, samples_of, train
+from cluster.train import fit, planned_steps, samples_of
 from datasets import birds, cub, storage
 from datasets.manifest import check_shards, load_manifest
 from datasets.pack import pack
@@ -58,8 +58,7 @@ def complete(config: Config, run: Run) -> bool:
 def main_job(config: Config, run: Run) -> None:
     """Everything from the dataset to report.html, from where the run stands."""
     with opened(config, run):
-        pretrain_stage(config, run)
-        train_stage(config, run)
+        training_stages(config, run)
         if config.evaluate.enabled:
             evaluate_stage(config, run)
         report_stage(config, run)
@@ -86,7 +85,10 @@ def opened(config: Config, run: Run, cluster: bool = True) -> Iterator[None]:
             yield
 
 
-def pretrain_stage(config: Config, run: Run) -> None:
+def training_stages(config: Config, run: Run, until: str = "train") -> None:
+    """Pre-train the encoders and, `until` "train", the GAN, as far as they are not trained yet."""
+    manifest, _ = load_manifest(config.data.url)
+    texts = {}
     if config.pretrain.encoders is not None and not run.has("encoders.safetensors"):
         source = Run(config.pretrain.encoders)
         run.save_encoders(source.load_encoders(config), source.read_vocabulary())
@@ -94,19 +96,18 @@ def pretrain_stage(config: Config, run: Run) -> None:
     elif run.has("encoders.safetensors"):
         say("pretrain", "done already")
     else:
-        steps, _ = planned_steps(config, "pretrain", load_manifest(config.data.url)[0])
-        say("pretrain", f"text and image encoders (DAMSM), {steps} steps, {config.train.workers} workers")
-        pretrain(config, run)
-
-
-def train_stage(config: Config, run: Run) -> None:
-    steps, _ = planned_steps(config, "train", load_manifest(config.data.url)[0])
-    if run.trained_steps() >= steps:
-        say("train", "done already")
-        return
-    stage = config.deepspeed.zero_stage
-    say("train", f"DM-GAN, {steps} steps, {config.train.workers} workers, DeepSpeed ZeRO {stage}")
-    train(config, run)
+        steps, _ = planned_steps(config, "pretrain", manifest)
+        texts["pretrain"] = f"text and image encoders (DAMSM), {steps} steps"
+    if until == "train":
+        steps, _ = planned_steps(config, "train", manifest)
+        if run.trained_steps() >= steps:
+            say("train", "done already")
+        else:
+            texts["train"] = f"DM-GAN, {steps} steps, DeepSpeed ZeRO {config.deepspeed.zero_stage}"
+    if texts:
+        workers = config.train.workers
+        print(f"      starting {workers} Ray Train worker{'s' if workers > 1 else ''}", flush=True)
+        fit(config, run, list(texts), lambda stage: say(stage, texts[stage]))
 
 
 def evaluate_stage(config: Config, run: Run) -> None:
@@ -221,7 +222,8 @@ def _ray(workers: int) -> Iterator[None]:
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(logging_level="ERROR", log_to_driver=False, include_dashboard=False)
+        own = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+        ray.init(logging_level="ERROR", log_to_driver=False, **own)
     try:
         resources = ray.cluster_resources()
         kind = "GPU" if resources.get("GPU", 0) else "CPU"

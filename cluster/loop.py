@@ -43,6 +43,8 @@ class Stage:
 def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, report: Reporter) -> None:
     """Train from the newest checkpoint (or from the start) to `stage.steps`, ending with a checkpoint."""
     done = _restore(stage)
+    if collective.rank() == 0:
+        report(stage.name, done, stage.steps)
     first = collective.rank() == 0
     log = MetricsLog(run, stage.name, done) if first else None
     batches = _batches(stage, config, done, device)
@@ -57,9 +59,9 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
             since, logged = time.monotonic(), done
             if log is not None:
                 log.append(line)
-                report(done, stage.steps, f"{line['images_per_second']:.0f} images/s")
+                report(stage.name, done, stage.steps, f"{line['images_per_second']:.0f} images/s")
         if first:
-            report(done, stage.steps, "")
+            report(stage.name, done, stage.steps)
             stage.on_step(done)
         if done % config.checkpoint.every_steps == 0 or done == stage.steps:
             if log is not None:
@@ -111,9 +113,9 @@ def _checkpoint(stage: Stage, done: int) -> None:
         if collective.rank() == 0:
             for name, module in stage.extra.items():
                 torch.save(module.state_dict(), folder / f"{name}.pt")
-            (folder / "state.json").write_text(json.dumps({"step": done}))
+            (folder / "state.json").write_text(json.dumps({"stage": stage.name, "step": done}))
         checkpoint = ray.train.Checkpoint.from_directory(str(folder))
-        ray.train.report({"step": done}, checkpoint=checkpoint)
+        ray.train.report({"stage": stage.name, "step": done}, checkpoint=checkpoint)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -124,8 +126,11 @@ def _restore(stage: Stage) -> int:
         return 0
     with checkpoint.as_directory() as path:
         folder = Path(path)
+        state = json.loads((folder / "state.json").read_text())
+        if state["stage"] != stage.name:  # the stage before ended with it
+            return 0
         for name, engine in stage.engines.items():
             engine.load(folder / name)
         for name, module in stage.extra.items():
             module.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
-        return int(json.loads((folder / "state.json").read_text())["step"])
+        return int(state["step"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ _REFRESH_SECONDS = 0.5
 @ray.remote(num_cpus=0)
 class _Board:
     def __init__(self) -> None:
-        self._latest: dict[str, Any] = {"done": 0, "total": 0, "note": ""}
+        self._latest: dict[str, Any] = {"stage": "", "done": 0, "total": 0, "note": ""}
 
     def tell(self, latest: dict[str, Any]) -> None:
         self._latest = latest
@@ -32,44 +32,50 @@ class Reporter:
     """A worker's end of the board; cheap to call every step."""
 
     def __init__(self, board: Any) -> None:
-        self._board, self._told = board, 0.0
+        self._board, self._told, self._stage, self._note = board, 0.0, "", ""
 
-    def __call__(self, done: int, total: int, note: str = "") -> None:
+    def __call__(self, stage: str, done: int, total: int, note: str | None = None) -> None:
+        """`done` of `total` steps of a stage; a note stays until the next."""
         now = time.monotonic()
-        if done >= total or now - self._told > _REFRESH_SECONDS:
-            self._told = now
-            self._board.tell.remote({"done": done, "total": total, "note": note})
+        self._note = "" if stage != self._stage else self._note if note is None else note
+        if stage != self._stage or done >= total or now - self._told > _REFRESH_SECONDS:
+            self._told, self._stage = now, stage
+            self._board.tell.remote({"stage": stage, "done": done, "total": total, "note": self._note})
 
 
 @contextmanager
-def shown_progress(title: str, unit: str) -> Iterator[Reporter]:
-    """Draw a bar with what workers tell the yielded reporter (which they get as an argument)."""
+def shown_progress(on_stage: Callable[[str], None], unit: str) -> Iterator[Reporter]:
+    """Draw a bar a stage with what workers tell the yielded reporter (which they get as an argument)."""
     board = _Board.remote()  # type: ignore[attr-defined]
     ended = threading.Event()
-    bar = tqdm(desc=title, unit=unit, total=0, dynamic_ncols=True, mininterval=_REFRESH_SECONDS)
-
-    def draw() -> None:
-        last = False
-        while not last:
-            last = ended.wait(_REFRESH_SECONDS)
-            try:
-                latest = ray.get(board.latest.remote(), timeout=5)
-            except ray.exceptions.RayError:
-                continue
-            if latest["total"]:
-                if not bar.total:  # where a resumed run goes on from
-                    bar.initial = bar.n = latest["done"]
-                bar.total = latest["total"]
-                bar.set_postfix_str(latest["note"], refresh=False)
-                bar.update(latest["done"] - bar.n)
-                bar.refresh()
-
-    drawing = threading.Thread(target=draw, daemon=True)
+    drawing = threading.Thread(target=_draw, args=(board, ended, on_stage, unit), daemon=True)
     drawing.start()
     try:
         yield Reporter(board)
     finally:
         ended.set()
         drawing.join(10)
-        bar.close()
         ray.kill(board)
+
+
+def _draw(board: Any, ended: threading.Event, on_stage: Callable[[str], None], unit: str) -> None:
+    stage, bar, last = "", None, False
+    while not last:
+        last = ended.wait(_REFRESH_SECONDS)
+        try:
+            latest = ray.get(board.latest.remote(), timeout=5)
+        except ray.exceptions.RayError:
+            continue
+        if latest["stage"] != stage:
+            if bar is not None:
+                bar.update(bar.total - bar.n)
+                bar.close()
+            stage = latest["stage"]
+            on_stage(stage)
+            # From where a resumed run goes on; the rate is of what is done now.
+            bar = tqdm(desc=stage, unit=unit, total=latest["total"], initial=latest["done"], dynamic_ncols=True)
+        if bar is not None:
+            bar.set_postfix_str(latest["note"], refresh=False)
+            bar.update(latest["done"] - bar.n)
+    if bar is not None:
+        bar.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from datasets.plan import batches_per_worker
 from dmgan.config import Config, ConfigError
 from dmgan.run import Run
 
-__all__ = ["planned_steps", "pretrain", "storage_environment", "train"]
+__all__ = ["fit", "planned_steps", "storage_environment"]
 
 # Ray Train notices a report at its health checks; at the default of 2 s every checkpoint would cost that.
 _ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
@@ -34,34 +34,25 @@ _STORAGE_KEYS = (
 )
 
 
-def pretrain(config: Config, run: Run) -> None:
-    """Train the encoders into RUN/encoders.safetensors; goes on from the run's newest checkpoint."""
-    _fit("pretrain", _pretrain_worker, config, run)
+def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str], None]) -> None:
+    """Train what is left of `stages` (of "pretrain", "train"), one after the other, in one Ray Train job.
 
-
-def train(config: Config, run: Run) -> None:
-    """Train the GAN into RUN/generator.safetensors; goes on from the run's newest checkpoint."""
-    _fit("train", _train_worker, config, run)
-
-
-Worker = Callable[[Config, Run, torch.device, Reporter], None]
-
-
-def _fit(stage: str, worker: Worker, config: Config, run: Run) -> None:
+    `pretrain` gives RUN/encoders.safetensors, `train` RUN/generator.safetensors; both go on from the run's newest
+    checkpoint. `on_stage` is called with a stage's name when its first step is near.
+    """
     os.environ.update(_ENVIRONMENT)
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     gpu = _cluster_has_gpu()
-    url = run.path("checkpoints")
-    with shown_progress({"pretrain": "pre-train the encoders", "train": "train DM-GAN"}[stage], "step") as report:
+    with shown_progress(on_stage, "step") as report:
         trainer = TorchTrainer(
-            partial(_on_worker, worker, config, run, report, storage_environment()),
+            partial(_on_worker, config, run, tuple(stages), report, storage_environment()),
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=config.train.workers, use_gpu=gpu),
             run_config=RunConfig(
-                name=stage,
-                storage_path=str(Path(url).absolute()) if storage.is_local(url) else url,
+                name="checkpoints",
+                storage_path=str(Path(run.url).absolute()) if storage.is_local(run.url) else run.url,
                 checkpoint_config=CheckpointConfig(num_to_keep=config.checkpoint.keep),
                 failure_config=FailureConfig(max_failures=3),
             ),
@@ -105,7 +96,10 @@ def storage_environment() -> dict[str, str]:
     return {key: os.environ[key] for key in _STORAGE_KEYS if key in os.environ}
 
 
-def _on_worker(worker: Worker, config: Config, run: Run, report: Reporter, environment: dict[str, str]) -> None:
+def _on_worker(
+    config: Config, run: Run, stages: tuple[str, ...], report: Reporter, environment: dict[str, str]
+) -> None:
+    import torch.distributed as dist
     from ray.train.torch import get_device
 
     from cluster import engines
@@ -113,10 +107,12 @@ def _on_worker(worker: Worker, config: Config, run: Run, report: Reporter, envir
     os.environ.update(environment)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    torch.manual_seed(config.train.seed)  # alike on every worker: all start from the same weights
     device = get_device()
     engines.initialise(device)
-    worker(config, run, device, report)
+    for stage in stages:
+        torch.manual_seed(config.train.seed)  # alike on every worker: all start from the same weights
+        {"pretrain": _pretrain_worker, "train": _train_worker}[stage](config, run, device, report)
+        dist.barrier()  # what rank 0 wrote at the end of a stage is there for all
 
 
 def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from math import log2
 
 import torch.nn.functional as F
@@ -71,8 +72,8 @@ class InceptionTrunk(nn.Module):
         names = list(children)
         upto = names.index("Mixed_6e") + 1
         drop = {"AuxLogits", "avgpool", "dropout", "fc"}
-        self.local = nn.Sequential(*(children[n] for n in names[:upto]))
-        self.top = nn.Sequential(*(children[n] for n in names[upto:] if n not in drop))
+        self.local = nn.Sequential(OrderedDict((n, children[n]) for n in names[:upto]))
+        self.top = nn.Sequential(OrderedDict((n, children[n]) for n in names[upto:] if n not in drop))
         self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> InceptionTrunk:

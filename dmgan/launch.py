@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     with job.opened(config, run, cluster=options.command != "report"):
         if options.command == "pretrain":
-            job.pretrain_stage(config, run)
+            job.training_stages(config, run, until="pretrain")
         elif options.command == "evaluate":
             job.evaluate_stage(config, run)
         else:

@@ -1,0 +1,171 @@
+"""The authors' released checkpoints in our networks, and AttnGAN's generator and encoders.
+
+Every size is read off the tensors' shapes. Loading fills tensors and executes nothing: read files with
+`torch.load(…, weights_only=True)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dmgan.discriminator import Discriminator
+from dmgan.generator import Generator
+from dmgan.image_encoder import ImageEncoder, InceptionTrunk
+from dmgan.text_encoder import TextEncoder
+
+__all__ = ["ReferenceError", "load_discriminator", "load_generator", "load_image_encoder", "load_text_encoder"]
+
+StateDict = Mapping[str, Tensor]
+Rules = tuple[tuple[str, str], ...]
+M = TypeVar("M", bound=nn.Module)
+
+# Their name (a pattern) and ours; the first rule that fits a name is the one.
+GENERATOR: Rules = (
+    (r"ca_net\.fc\.", "conditioning.fc."),
+    (r"h_net1\.fc\.", "initial.fc."),
+    (r"h_net1\.upsample(\d)\.", "initial.upsample.{-1}."),
+    (r"img_net(\d)\.img\.0\.", "to_image.{-1}.0."),
+    (r"h_net(\d)\.(A|B|M_r|M_w)\.", "refinements.{-2}.write.{1}."),
+    (r"h_net(\d)\.att\.conv_context\.", "refinements.{-2}.write.project."),
+    (r"h_net(\d)\.(key|value)\.", "refinements.{-2}.read.{1}."),
+    (r"h_net(\d)\.response_gate\.0\.", "refinements.{-2}.respond.gate."),
+    (r"h_net(\d)\.(residual|upsample)\.", "refinements.{-2}.{1}."),
+)
+_SPECTRAL: Rules = (
+    (r"\.module\.weight_bar$", ".weight"),
+    (r"\.module\.weight_(u|v)$", ".{0}"),
+    (r"\.module\.bias$", ".bias"),
+)
+TEXT_ENCODER: Rules = ((r"encoder\.", "embed."), (r"rnn\.", "rnn."))
+
+
+class ReferenceError(Exception):
+    """A state dict is not the network's it should be; one line with the first tensor that does not fit."""
+
+
+def load_generator(state_dict: StateDict) -> Generator:
+    """DM-GAN's netG (CUB, COCO or any other sizes), or AttnGAN's (attention in place of memory), in evaluation mode."""
+    theirs = _bare(state_dict)
+    fc, condition = _need(theirs, "h_net1.fc.0.weight"), _need(theirs, "ca_net.fc.weight")
+    image_dim = _need(theirs, "img_net1.img.0.weight").shape[1]
+    base_size = 4 * fc.shape[0] // (32 * image_dim)
+    refinements = len({m.group(1) for m in (re.match(r"h_net(\d+)\.", k) for k in theirs) if m}) - 1
+    blocks = {m.group(1) for m in (re.match(r"h_net2\.residual\.(\d+)\.", k) for k in theirs) if m}
+    attention = any(".att." in key for key in theirs)
+    memory = theirs.get("h_net2.M_w.0.weight")
+    generator = Generator(
+        architecture="attention" if attention else "m_wg_rg",
+        word_dim=condition.shape[1],
+        image_dim=image_dim,
+        memory_dim=memory.shape[0] if memory is not None else image_dim,
+        condition_dim=condition.shape[0] // 4,
+        noise_dim=fc.shape[1] - condition.shape[0] // 4,
+        base_size=base_size,
+        refinements=refinements,
+        residual_blocks=len(blocks),
+    )
+    if attention:  # theirs is a 2d convolution of one column, ours a 1d one
+        theirs = {k: v.flatten(2) if k.endswith("att.conv_context.weight") else v for k, v in theirs.items()}
+    return _fill(generator, theirs, GENERATOR).eval()
+
+
+def load_discriminator(state_dict: StateDict) -> Discriminator:
+    """DM-GAN's netD0, netD1 or netD2; the image size is that of its number of halvings. In training mode."""
+    theirs = _bare(state_dict)
+    width = _need(theirs, "img_code_s16.0.module.weight_bar").shape[0]
+    joint = _need(theirs, "COND_DNET.jointConv.0.module.weight_bar")
+    # Halvings are the 4×4 convolutions of the encoder; the 3×3 ones keep the size.
+    encoder = sorted(k for k in theirs if k.startswith("img_code_") and k.endswith("weight_bar"))
+    halvings = sum(theirs[k].shape[-1] == 4 for k in encoder)
+    discriminator = Discriminator(4 * 2**halvings, width, joint.shape[1] - joint.shape[0])
+    rules: list[tuple[str, str]] = []
+    for i, key in enumerate(encoder):
+        prefix = key.removesuffix("module.weight_bar")
+        rules.append((re.escape(prefix), f"encode.{2 * i}."))
+    rules += [
+        (r"COND_DNET\.jointConv\.0\.", "joint.0."),
+        (r"COND_DNET\.outlogits\.0\.", "conditional_logit."),
+        (r"UNCOND_DNET\.outlogits\.0\.", "unconditional_logit."),
+    ]
+    return _fill(discriminator, theirs, tuple(rules), _SPECTRAL)
+
+
+def load_text_encoder(state_dict: StateDict) -> TextEncoder:
+    """DM-GAN's or AttnGAN's RNN_ENCODER (a bidirectional LSTM), in evaluation mode."""
+    theirs = _bare(state_dict)
+    words, embedding = _need(theirs, "encoder.weight").shape
+    encoder = TextEncoder(words, 2 * _need(theirs, "rnn.weight_hh_l0").shape[1], embedding)
+    return _fill(encoder, theirs, TEXT_ENCODER).eval()
+
+
+def load_image_encoder(state_dict: StateDict) -> ImageEncoder:
+    """DM-GAN's or AttnGAN's CNN_ENCODER (Inception-v3 with two linear maps), in evaluation mode."""
+    theirs = _bare(state_dict)
+    encoder = ImageEncoder(InceptionTrunk(), _need(theirs, "emb_features.weight").shape[0])
+    rules = [(r"emb_", "emb_")]
+    for part, module in (("local", encoder.trunk.local), ("top", encoder.trunk.top)):
+        assert isinstance(module, nn.Module)
+        rules += [(re.escape(f"{name}."), f"trunk.{part}.{name}.") for name, _ in module.named_children()]
+    return _fill(encoder, theirs, tuple(rules)).eval()
+
+
+def our_name(theirs: str, rules: Rules, suffixes: Rules = ()) -> str | None:
+    """Our name of one of their tensors, None if no rule fits. {i} is group i, {-n} group 0 less n."""
+    for pattern, template in rules:
+        match = re.match(pattern, theirs)
+        if match:
+            groups = match.groups()
+            name = re.sub(
+                r"\{(-?\d+)\}",
+                lambda m: str(int(groups[0]) + int(m[1])) if m[1].startswith("-") else groups[int(m[1])],
+                template,
+            )
+            rest = theirs[match.end() - 1 :] if name.endswith(".") else theirs[match.end() :]
+            name = name.removesuffix(".") + rest if name.endswith(".") else name + rest
+            for suffix, ours in suffixes:
+                found = re.search(suffix, name)
+                if found:
+                    return name[: found.start()] + ours.replace("{0}", (found.groups() or ("",))[0])
+            return name
+    return None
+
+
+def _fill(module: M, theirs: StateDict, rules: Rules, suffixes: Rules = ()) -> M:
+    ours = module.state_dict()
+    found: dict[str, Tensor] = {}
+    for key, value in theirs.items():
+        name = our_name(key, rules, suffixes)
+        if name is None or name not in ours:
+            raise ReferenceError(
+                f"{key}: unexpected tensor of shape {_shape(value)}; the network has none of that name"
+            )
+        if value.shape != ours[name].shape:
+            raise ReferenceError(f"{key}: has shape {_shape(value)}, expected {_shape(ours[name])}")
+        found[name] = value
+    for name, value in ours.items():
+        # Checkpoints of PyTorch before 0.4.1 do not count batches.
+        if name not in found and not name.endswith("num_batches_tracked"):
+            raise ReferenceError(f"{name}: missing tensor of shape {_shape(value)}")
+    module.load_state_dict({**ours, **found})
+    return module
+
+
+def _bare(state_dict: StateDict) -> dict[str, Tensor]:
+    """Without the prefix that DataParallel puts before every name."""
+    prefixed = bool(state_dict) and all(key.startswith("module.") for key in state_dict)
+    return {key.removeprefix("module.") if prefixed else key: torch.as_tensor(v) for key, v in state_dict.items()}
+
+
+def _need(theirs: Mapping[str, Tensor], key: str) -> Tensor:
+    if key not in theirs:
+        raise ReferenceError(f"{key}: missing; is this the state dict of another network?")
+    return theirs[key]
+
+
+def _shape(value: Tensor) -> str:
+    return "×".join(str(n) for n in value.shape) or "scalar"
