@@ -7,7 +7,7 @@ Every size is read off the tensors' shapes. Loading fills tensors and executes n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -119,20 +119,21 @@ def our_name(theirs: str, rules: Rules, suffixes: Rules = ()) -> str | None:
     for pattern, template in rules:
         match = re.match(pattern, theirs)
         if match:
-            groups = match.groups()
-            name = re.sub(
-                r"\{(-?\d+)\}",
-                lambda m: str(int(groups[0]) + int(m[1])) if m[1].startswith("-") else groups[int(m[1])],
-                template,
-            )
-            rest = theirs[match.end() - 1 :] if name.endswith(".") else theirs[match.end() :]
-            name = name.removesuffix(".") + rest if name.endswith(".") else name + rest
+            name = _expand(template, match.groups()) + theirs[match.end() :]
             for suffix, ours in suffixes:
                 found = re.search(suffix, name)
                 if found:
                     return name[: found.start()] + ours.replace("{0}", (found.groups() or ("",))[0])
             return name
     return None
+
+
+def _expand(template: str, groups: Sequence[str]) -> str:
+    def value(reference: re.Match[str]) -> str:
+        number = int(reference[1])
+        return str(int(groups[0]) + number) if number < 0 else groups[number]
+
+    return re.sub(r"\{(-?\d+)\}", value, template)
 
 
 def _fill(module: M, theirs: StateDict, rules: Rules, suffixes: Rules = ()) -> M:

@@ -41,9 +41,11 @@ h1 { margin-bottom: 0; } h2 { margin-top: 2.2rem; border-bottom: 1px solid #d5db
 .scroll { overflow-x: auto; } table { border-collapse: collapse; } caption { text-align: left; color: #57606c; }
 th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid #e3e8ee; vertical-align: top; }
 td img { image-rendering: pixelated; width: 128px; height: 128px; display: block; } td.text { min-width: 11rem; }
-.measured { background: #fff8e1; } .words { margin: 0; padding: 0; list-style: none; font-size: .85rem; }
+.measured { background: #fff8e1; }
+.words { white-space: nowrap; margin: 0; padding: 0; list-style: none; font-size: .85rem; }
 .bar { display: inline-block; height: .6em; background: #3d6fb6; border-radius: 2px; margin-right: .4em; }
-svg { max-width: 100%; height: auto; } pre { background: #f3f6fa; padding: .8rem; overflow-x: auto; font-size: .8rem; }
+svg { max-width: 100%; height: auto; }
+pre { background: #f3f6fa; padding: .8rem; overflow-x: auto; font-size: .8rem; }
 """
 
 

@@ -37,9 +37,11 @@ def train(make_engine: Any, rank: int = 0, world: int = 1, checkpoint: Path | No
     gan = GanTraining(generator, discriminators, encoders, average, CONFIG.objective, seed=0)
     losses = [gan.step(mine, step) for step in range(STEPS)]
     if checkpoint is not None:
-        for name, engine in {"generator": generator, "discriminators": discriminators}.items():
+        engines = {"generator": generator, "discriminators": discriminators}
+        for name, engine in engines.items():
             engine.save(checkpoint / name)
-            gan.step(mine, STEPS)  # away from what was saved
+        gan.step(mine, STEPS)  # away from what was saved
+        for name, engine in engines.items():
             engine.load(checkpoint / name)
     torch.manual_seed(1)
     learner = make_engine(build_encoders(CONFIG.model, 20, dropout=0.0).train(), 2e-3)

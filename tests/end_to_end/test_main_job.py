@@ -73,7 +73,7 @@ def test_the_run_holds_what_it_should(undisturbed: Path) -> None:
     ]
     with Image.open(undisturbed / "samples" / "step_00000012.png") as picture:
         assert picture.height > picture.width > 3 * 128
-    checkpoints = list((undisturbed / "checkpoints").glob("checkpoint_*"))
+    checkpoints = list((undisturbed / "checkpoints").glob("checkpoint_*/state.json"))
     assert len(checkpoints) == 2
     evaluation = run.read_json("evaluation.json")
     assert evaluation["images"] == 40 and evaluation["features"] == "damsm" and evaluation["step"] == 12
