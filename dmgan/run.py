@@ -7,6 +7,7 @@ generator.safetensors, generator.json, evaluation.json, report.html
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,15 +100,21 @@ def _tensors(module: nn.Module) -> bytes:
 class MetricsLog:
     """metrics.jsonl, one JSON object a line. Starting at `step` drops later lines, which a resumed run writes again."""
 
+    SAVE_SECONDS = 10.0
+
     def __init__(self, run: Run, stage: str, step: int) -> None:
-        self._run = run
+        self._run, self._saved = run, 0.0
         kept = [m for m in run.read_metrics() if m["stage"] != stage or m["step"] <= step]
         self._lines = [json.dumps(line) for line in kept]
         self._stage = stage
 
     def append(self, line: dict[str, Any]) -> None:
+        """Add a line; it is in the file within `SAVE_SECONDS` of the next one, or at `save`."""
         self._lines.append(json.dumps({"stage": self._stage, **line}))
+        if time.monotonic() - self._saved > self.SAVE_SECONDS:
+            self.save()
 
     def save(self) -> None:
         """Write the whole file: object stores cannot append."""
+        self._saved = time.monotonic()
         storage.write_bytes(self._run.path("metrics.jsonl"), ("\n".join(self._lines) + "\n").encode())
