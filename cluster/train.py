@@ -151,7 +151,7 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
     discriminators = _engine(
         build_discriminators(config.model).to(device), options.discriminator_lr, config, batch_size
     )
-    average = Average(generator, options.ema)
+    average = Average(generator, options.ema, options.ema_warmup)
     training = GanTraining(generator, discriminators, encoders, average, config.objective, config.train.seed)
     samples = samples_of(config, run, encoders) if collective.rank() == 0 else None
 

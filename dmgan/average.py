@@ -13,19 +13,19 @@ __all__ = ["Average"]
 
 
 class Average:
-    """θ_ema ← d θ_ema + (1 − d) θ with d = min(decay, (1 + step)/(10 + step)), so that short runs average too.
+    """θ_ema ← d θ_ema + (1 − d) θ, with `warmup` d = min(decay, (1 + step)/(10 + step)), so that short runs average too.
 
     Parameters are averaged; buffers (BatchNorm statistics, themselves averages) are copied.
     """
 
-    def __init__(self, engine: Engine, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, engine: Engine, decay: float, warmup: bool = True) -> None:
+        self.decay, self.warmup = decay, warmup
         with engine.full_weights():
             self.module: nn.Module = copy.deepcopy(engine.module).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, engine: Engine, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
         with engine.full_weights():
             current = [p.detach() for p in engine.module.parameters()]
             torch._foreach_lerp_(list(self.module.parameters()), current, 1 - decay)

@@ -53,6 +53,9 @@ class Model(Section):
     discriminator_width: Positive = Field(64, description="channels of each discriminator's first convolution")
     embedding_dim: Positive = Field(300, description="word embedding at the LSTM's input")
     image_encoder: Literal["inception-v3", "compact"] = Field("inception-v3", description="trunk of the image encoder")
+    padding_mask: Literal["aligned", "interleaved"] = Field(
+        "aligned", description="each pixel masked by its own caption; interleaved: by caption (row mod batch), as released"
+    )
 
     @property
     def image_sizes(self) -> list[int]:
@@ -79,8 +82,15 @@ class Objective(Section):
     gamma1: Rate = Field(4.0, description="DAMSM: sharpness of a word's attention to regions")
     gamma2: Rate = Field(5.0, description="DAMSM: weight of the best matching words")
     gamma3: Rate = Field(10.0, description="DAMSM: sharpness of the softmax over the batch")
+    generator_weight: Rate = Field(0.5, description="of each adversarial term of G: ½ in Eq. 11, 1 as released")
+    conditioning: Literal["sum", "mean"] = Field(
+        "mean", description="the divergence of Eq. 13 is a sum over dimensions; the released code takes their mean"
+    )
     mismatched_pairs: bool = Field(
         False, description="released code, not in Eq. 12: D also sees real images with wrong sentences"
+    )
+    one_forward: bool = Field(
+        True, description="real and generated images go through D together, so that u and v move once, not twice as released"
     )
 
 
@@ -89,7 +99,8 @@ class Optimizer(Section):
     discriminator_lr: Rate = 0.0002
     beta1: Share = 0.5
     beta2: Share = 0.999
-    ema: Share = Field(0.999, description="decay of the generator's average; reached as (1 + step)/(10 + step)")
+    ema: Share = Field(0.999, description="decay of the generator's average (the paper does not speak of one)")
+    ema_warmup: bool = Field(True, description="reach the decay as (1 + step)/(10 + step), so that short runs average too")
 
 
 class Pretrain(Section):

@@ -54,7 +54,7 @@ class InitialStage(nn.Module):
 class RefinementStage(nn.Module):
     """R_i = F_i(R_{i-1}, W): writing, addressing, reading, response, residual blocks, ×2.
 
-    image (B, N_r, h, w), words (B, N_w, T), padding_mask (B, T) ->
+    image (B, N_r, h, w), words (B, N_w, T), mask (B, T, 1, 1) or (B, T, h, w), true where there is no word ->
     image (B, N_r, 2h, 2w), attention (B, T, h, w), writing gate (B, 1, T) or None, response gate (B, 1, h, w) or None.
 
     `architecture` is one of Table 3's (`baseline`, `m`, `m_wg`, `m_wg_rg`) or AttnGAN's `attention`.
@@ -79,10 +79,10 @@ class RefinementStage(nn.Module):
         self.upsample = Upsample(2 * image_dim, image_dim)
 
     def forward(
-        self, image: Tensor, words: Tensor, padding_mask: Tensor
+        self, image: Tensor, words: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         slots, writing_gate = self.write(words, image)
-        recalled, attention = self.read(slots, image, padding_mask)
+        recalled, attention = self.read(slots, image, mask)
         response, response_gate = self.respond(recalled, image)
         return self.upsample(self.residual(response)), attention, writing_gate, response_gate
 
@@ -90,7 +90,8 @@ class RefinementStage(nn.Module):
 class Generator(nn.Module):
     """G: noise (B, Z), sentence (B, N_w), words (B, N_w, T), padding_mask (B, T) -> `GeneratorOutput`.
 
-    `eps` (B, C) is the normal draw of conditioning augmentation; drawn here if not given.
+    `eps` (B, C) is the normal draw of conditioning augmentation; drawn here if not given. Built with
+    `padding_mask="interleaved"`, pixels are masked as by the released code (see `dmgan.memory.interleaved`).
     """
 
     def __init__(
@@ -105,8 +106,10 @@ class Generator(nn.Module):
         base_size: int = 64,
         refinements: int = 2,
         residual_blocks: int = 2,
+        padding_mask: str = "aligned",
     ) -> None:
         super().__init__()
+        self.interleaved_mask = padding_mask == "interleaved"
         self.noise_dim, self.condition_dim = noise_dim, condition_dim
         self.conditioning = ConditioningAugmentation(word_dim, condition_dim)
         self.initial = InitialStage(condition_dim, noise_dim, image_dim, base_size)
@@ -125,7 +128,8 @@ class Generator(nn.Module):
         image = self.initial(condition, noise)
         out.images.append(self.to_image[0](image))
         for refine, to_image in zip(self.refinements, list(self.to_image)[1:], strict=True):
-            image, attention, writing_gate, response_gate = refine(image, words, padding_mask)
+            mask = memory.interleaved(padding_mask, image) if self.interleaved_mask else padding_mask[:, :, None, None]
+            image, attention, writing_gate, response_gate = refine(image, words, mask)
             out.images.append(to_image(image))
             out.attention.append(attention)
             if writing_gate is not None:

@@ -25,17 +25,31 @@ __all__ = [
     "GatedResponse",
     "KeyValueRead",
     "MemoryWriting",
+    "WordProjection",
     "address",
+    "interleaved",
+    "read",
 ]
 
 
-def address(keys: Tensor, image: Tensor, padding_mask: Tensor) -> Tensor:
+def address(keys: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     """Eq. 4: α (B, T, H, W), the similarity of each pixel to each memory slot, softmax over the real words.
 
-    keys (B, N_r, T), image (B, N_r, H, W), padding_mask (B, T) true where there is no word.
+    keys (B, N_r, T), image (B, N_r, H, W), mask (B, T, 1, 1) or (B, T, H, W) true where there is no word.
     """
     logits = torch.einsum("bct,bchw->bthw", keys, image)
-    return logits.masked_fill(padding_mask[:, :, None, None], float("-inf")).softmax(dim=1)
+    return logits.masked_fill(mask, float("-inf")).softmax(dim=1)
+
+
+def interleaved(padding_mask: Tensor, image: Tensor) -> Tensor:
+    """The released code's mask (B, T, H, W) from padding_mask (B, T), for images (B, N_r, H, W).
+
+    It repeats the whole mask over the pixels while the pixels are ordered image by image, so pixel p of image b has the
+    mask of caption (b·H·W + p) mod B. Only to score the released weights as their authors did.
+    """
+    batch, _, height, width = image.shape
+    rows = padding_mask.repeat(height * width, 1).view(batch, height, width, -1)
+    return rows.permute(0, 3, 1, 2)
 
 
 def read(weights: Tensor, values: Tensor) -> Tensor:
@@ -78,7 +92,7 @@ class GatedMemoryWriting(nn.Module):
 class KeyValueRead(nn.Module):
     """Eq. 4 and 5 with the key and value access processes φ_K, φ_V.
 
-    memory (B, N_m, T), image (B, N_r, H, W), padding_mask (B, T) -> o (B, N_r, H, W), α (B, T, H, W).
+    memory (B, N_m, T), image (B, N_r, H, W), mask as `address` -> o (B, N_r, H, W), α (B, T, H, W).
     """
 
     def __init__(self, memory_dim: int, image_dim: int) -> None:
@@ -86,8 +100,8 @@ class KeyValueRead(nn.Module):
         self.key = _embedding(memory_dim, image_dim)
         self.value = _embedding(memory_dim, image_dim)
 
-    def forward(self, memory: Tensor, image: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:
-        weights = address(self.key(memory), image, padding_mask)
+    def forward(self, memory: Tensor, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        weights = address(self.key(memory), image, mask)
         return read(weights, self.value(memory)), weights
 
 
@@ -97,8 +111,8 @@ class Attention(nn.Module):
     With `MemoryWriting` this is Table 3's baseline; on projected words it is AttnGAN's attention.
     """
 
-    def forward(self, memory: Tensor, image: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:
-        weights = address(memory, image, padding_mask)
+    def forward(self, memory: Tensor, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        weights = address(memory, image, mask)
         return read(weights, memory), weights
 
 

@@ -23,20 +23,26 @@ Logits = tuple[Tensor, Tensor]
 class Discriminators(nn.ModuleList):
     """D_0 … D_m as one module, so that one engine shards and steps all of them."""
 
-    def forward(self, images: list[Tensor], sentences: Tensor, wrong_sentences: Tensor | None = None) -> list[Logits]:
+    def forward(
+        self, images: list[Tensor], sentences: Tensor, wrong_sentences: Tensor | None = None, parts: int = 1
+    ) -> list[Logits]:
         """Judge `images` [(n, 3, s, s) per stage] against `sentences` (n, N_w).
 
-        The conditional logits of the first w images against `wrong_sentences` (w, N_w) follow the n others.
+        The conditional logits of the first w images against `wrong_sentences` (w, N_w) follow the n others. With
+        `parts` > 1 the images go through in that many forwards, and the wrong pairs in one more, as released; every
+        forward moves the spectral norm's u and v.
         """
         logits = []
         for module, image in zip(self, images, strict=True):
             discriminator: Any = module
-            features = discriminator(image)
-            paired, condition = features, sentences
+            features = torch.cat([discriminator(part) for part in image.chunk(parts)])
+            pairs = list(zip(features.chunk(parts), sentences.chunk(parts), strict=True))
             if wrong_sentences is not None:
-                paired = torch.cat([features, features[: len(wrong_sentences)]])
-                condition = torch.cat([sentences, wrong_sentences])
-            logits.append((discriminator.unconditional(features), discriminator.conditional(paired, condition)))
+                pairs.append((features[: len(wrong_sentences)], wrong_sentences))
+            if parts == 1:
+                pairs = [(torch.cat([f for f, _ in pairs]), torch.cat([s for _, s in pairs]))]
+            conditional = torch.cat([discriminator.conditional(*pair) for pair in pairs])
+            logits.append((discriminator.unconditional(features), conditional))
         return logits
 
 
@@ -69,6 +75,7 @@ def generator_arguments(model: Model) -> dict[str, Any]:
         "base_size": model.base_size,
         "refinements": model.refinements,
         "residual_blocks": model.residual_blocks,
+        "padding_mask": model.padding_mask,
     }
 
 

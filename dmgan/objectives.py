@@ -17,9 +17,9 @@ from torch import Tensor
 __all__ = ["conditioning_loss", "discriminator_loss", "generator_loss"]
 
 
-def generator_loss(unconditional: Tensor, conditional: Tensor) -> Tensor:
-    """Eq. 11 from the logits (B,) of one discriminator on generated images."""
-    return (_real(unconditional) + _real(conditional)) / 2
+def generator_loss(unconditional: Tensor, conditional: Tensor, weight: float = 0.5) -> Tensor:
+    """Eq. 11 from the logits (B,) of one discriminator on generated images; the released code's `weight` is 1."""
+    return weight * (_real(unconditional) + _real(conditional))
 
 
 def discriminator_loss(
@@ -43,9 +43,13 @@ def discriminator_loss(
     return real / 2 + (fake + wrong_weight * _fake(conditional_wrong)) / 3
 
 
-def conditioning_loss(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Eq. 13, the divergence from the standard normal, as the mean over batch and dimensions (as released)."""
-    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).mean()
+def conditioning_loss(mu: Tensor, logvar: Tensor, reduction: str = "mean") -> Tensor:
+    """Eq. 13, the divergence of N(μ, σ²) from the standard normal, from mu and logvar (B, C): the batch's mean.
+
+    Over dimensions the divergence is a `sum`; the released code takes the `mean`.
+    """
+    divergence = -0.5 * (1 + logvar - mu.square() - logvar.exp())
+    return divergence.mean() if reduction == "mean" else divergence.sum(1).mean()
 
 
 def _real(logits: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ GENERATOR: Rules = (
     (r"h_net(\d)\.response_gate\.0\.", "refinements.{-2}.respond.gate."),
     (r"h_net(\d)\.(residual|upsample)\.", "refinements.{-2}.{1}."),
 )
-_SPECTRAL: Rules = (
+SPECTRAL: Rules = (
     (r"\.module\.weight_bar$", ".weight"),
     (r"\.module\.weight_(u|v)$", ".{0}"),
     (r"\.module\.bias$", ".bias"),
@@ -80,19 +80,9 @@ def load_discriminator(state_dict: StateDict) -> Discriminator:
     width = _need(theirs, "img_code_s16.0.module.weight_bar").shape[0]
     joint = _need(theirs, "COND_DNET.jointConv.0.module.weight_bar")
     # Halvings are the 4×4 convolutions of the encoder; the 3×3 ones keep the size.
-    encoder = sorted(k for k in theirs if k.startswith("img_code_") and k.endswith("weight_bar"))
-    halvings = sum(theirs[k].shape[-1] == 4 for k in encoder)
+    halvings = sum(theirs[key].shape[-1] == 4 for key in _encoder_weights(theirs))
     discriminator = Discriminator(4 * 2**halvings, width, joint.shape[1] - joint.shape[0])
-    rules: list[tuple[str, str]] = []
-    for i, key in enumerate(encoder):
-        prefix = key.removesuffix("module.weight_bar")
-        rules.append((re.escape(prefix), f"encode.{2 * i}."))
-    rules += [
-        (r"COND_DNET\.jointConv\.0\.", "joint.0."),
-        (r"COND_DNET\.outlogits\.0\.", "conditional_logit."),
-        (r"UNCOND_DNET\.outlogits\.0\.", "unconditional_logit."),
-    ]
-    return _fill(discriminator, theirs, tuple(rules), _SPECTRAL)
+    return _fill(discriminator, theirs, discriminator_rules(theirs), SPECTRAL)
 
 
 def load_text_encoder(state_dict: StateDict) -> TextEncoder:
@@ -112,6 +102,25 @@ def load_image_encoder(state_dict: StateDict) -> ImageEncoder:
         assert isinstance(module, nn.Module)
         rules += [(re.escape(f"{name}."), f"trunk.{part}.{name}.") for name, _ in module.named_children()]
     return _fill(encoder, theirs, tuple(rules)).eval()
+
+
+def discriminator_rules(theirs: StateDict) -> Rules:
+    """The rules of a discriminator, whose encoder's convolutions are numbered differently at every image size."""
+    encoder = (
+        (re.escape(key.removesuffix(".module.weight_bar")), f"encode.{2 * i}")
+        for i, key in enumerate(_encoder_weights(theirs))
+    )
+    heads = (
+        (r"COND_DNET\.jointConv\.0", "joint.0"),
+        (r"COND_DNET\.outlogits\.0", "conditional_logit"),
+        (r"UNCOND_DNET\.outlogits\.0", "unconditional_logit"),
+    )
+    return (*encoder, *heads)
+
+
+def _encoder_weights(theirs: StateDict) -> list[str]:
+    """Names of the encoder's weights in the order of its convolutions."""
+    return sorted(key for key in theirs if key.startswith("img_code_") and key.endswith("weight_bar"))
 
 
 def our_name(theirs: str, rules: Rules, suffixes: Rules = ()) -> str | None:

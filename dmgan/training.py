@@ -81,12 +81,13 @@ class GanTraining:
         return Text(words, sentence, batch["caption"] == 0, batch["class"])
 
     def update_discriminators(self, real: list[Tensor], fake: list[Tensor], text: Text) -> dict[str, Tensor]:
-        """Eq. 12 for every stage, in one backward pass; real and generated images go through D together."""
+        """Eq. 12 for every stage, in one backward pass."""
         n, wrong, weight = len(text.sentence), None, 1.0
         if self.objective.mismatched_pairs:
             wrong, weight = _wrong_sentences(text.sentence)
         both = [torch.cat(pair) for pair in zip(real, fake, strict=True)]
-        judged = self.discriminators(both, torch.cat([text.sentence, text.sentence]), wrong)
+        parts = 1 if self.objective.one_forward else 2
+        judged = self.discriminators(both, torch.cat([text.sentence, text.sentence]), wrong, parts)
         losses = {}
         for i, (unconditional, conditional) in enumerate(judged):
             losses[f"discriminator_{i}"] = discriminator_loss(
@@ -106,8 +107,8 @@ class GanTraining:
         # Frozen, and around the engine: D's own gradients must neither be computed nor reduced here.
         discriminators = self.discriminators.module.requires_grad_(False)
         judged = discriminators(fake.images, text.sentence)
-        losses = {f"generator_{i}": generator_loss(*logits) for i, logits in enumerate(judged)}
-        losses["conditioning"] = conditioning_loss(fake.mu, fake.logvar)
+        losses = {f"generator_{i}": generator_loss(*logits, self.objective.generator_weight) for i, logits in enumerate(judged)}
+        losses["conditioning"] = conditioning_loss(fake.mu, fake.logvar, self.objective.conditioning)
         regions, code = self.encoders.image(fake.images[-1])
         losses["words"], losses["sentence"] = matching_losses(regions, code, text, self.objective)
         weights = {"conditioning": self.objective.lambda_ca}
