@@ -110,6 +110,8 @@ def _on_worker(
     device = get_device()
     engines.initialise(device)
     for stage in stages:
+        if stage == "pretrain" and run.has("encoders.safetensors"):
+            continue  # this is a restart of Ray's after the stage
         torch.manual_seed(config.train.seed)  # alike on every worker: all start from the same weights
         {"pretrain": _pretrain_worker, "train": _train_worker}[stage](config, run, device, report)
         dist.barrier()  # what rank 0 wrote at the end of a stage is there for all
@@ -147,11 +149,12 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
     options, batch_size = config.optimizer, config.train.batch_size
     steps, per_epoch = planned_steps(config, "train", manifest)
     encoders = run.load_encoders(config).to(device)
-    generator = _engine(build_generator(config.model).to(device), options.generator_lr, config, batch_size)
+    fresh = build_generator(config.model).to(device)
+    average = Average(fresh, options.ema, options.ema_warmup)
+    generator = _engine(fresh, options.generator_lr, config, batch_size)
     discriminators = _engine(
         build_discriminators(config.model).to(device), options.discriminator_lr, config, batch_size
     )
-    average = Average(generator, options.ema, options.ema_warmup)
     training = GanTraining(generator, discriminators, encoders, average, config.objective, config.train.seed)
     samples = samples_of(config, run, encoders) if collective.rank() == 0 else None
 

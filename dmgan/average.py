@@ -13,15 +13,16 @@ __all__ = ["Average"]
 
 
 class Average:
-    """θ_ema ← d θ_ema + (1 − d) θ, with `warmup` d = min(decay, (1 + step)/(10 + step)), so that short runs average too.
+    """θ_ema ← d θ_ema + (1 − d) θ, d = `decay`.
 
-    Parameters are averaged; buffers (BatchNorm statistics, themselves averages) are copied.
+    With `warmup` d = min(decay, (1 + step)/(10 + step)), so that short runs average too.
+    Parameters are averaged; buffers (BatchNorm statistics, themselves averages) are copied. It starts as a copy of a
+    module that no engine holds yet: ZeRO 3 leaves hooks on a module, and a copy would take them along.
     """
 
-    def __init__(self, engine: Engine, decay: float, warmup: bool = True) -> None:
+    def __init__(self, module: nn.Module, decay: float, warmup: bool = True) -> None:
         self.decay, self.warmup = decay, warmup
-        with engine.full_weights():
-            self.module: nn.Module = copy.deepcopy(engine.module).eval().requires_grad_(False)
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, engine: Engine, step: int) -> None:

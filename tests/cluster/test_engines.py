@@ -30,10 +30,9 @@ def train(make_engine: Any, rank: int = 0, world: int = 1, checkpoint: Path | No
     mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(BATCH).items()}
     torch.manual_seed(0)
     encoders = build_encoders(CONFIG.model, 20).eval().requires_grad_(False)
-    generator, discriminators = (
-        make_engine(module, 4e-4) for module in (build_generator(CONFIG.model), build_discriminators(CONFIG.model))
-    )
-    average = Average(generator, 0.99)
+    fresh = build_generator(CONFIG.model)
+    average = Average(fresh, 0.99)
+    generator, discriminators = make_engine(fresh, 4e-4), make_engine(build_discriminators(CONFIG.model), 4e-4)
     gan = GanTraining(generator, discriminators, encoders, average, CONFIG.objective, seed=0)
     losses = [gan.step(mine, step) for step in range(STEPS)]
     if checkpoint is not None:
@@ -53,6 +52,9 @@ def train(make_engine: Any, rank: int = 0, world: int = 1, checkpoint: Path | No
             state |= {f"{name}.{k}": v.detach().clone() for k, v in engine.module.state_dict().items()}
     if checkpoint is None:
         state |= {f"average.{k}": v.clone() for k, v in average.module.state_dict().items()}
+        text = gan.encode(mine)
+        with torch.no_grad():  # the average is a plain module, whatever holds the weights
+            average.module(torch.zeros(share, 4), text.sentence, text.words, text.padding_mask, torch.zeros(share, 4))
     return state
 
 

@@ -16,9 +16,10 @@ def gan(config: Config) -> GanTraining:
     torch.manual_seed(0)
     encoders = build_encoders(config.model, 20).eval().requires_grad_(False)
     betas = (config.optimizer.beta1, config.optimizer.beta2)
-    generator = PlainEngine(build_generator(config.model), config.optimizer.generator_lr, betas)
+    fresh = build_generator(config.model)
+    average = Average(fresh, config.optimizer.ema)
+    generator = PlainEngine(fresh, config.optimizer.generator_lr, betas)
     discriminators = PlainEngine(build_discriminators(config.model), config.optimizer.discriminator_lr, betas)
-    average = Average(generator, config.optimizer.ema)
     return GanTraining(generator, discriminators, encoders, average, config.objective, config.train.seed)
 
 
