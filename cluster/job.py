@@ -67,7 +67,7 @@ def main_job(config: Config, run: Run) -> None:
 @contextmanager
 def opened(config: Config, run: Run, cluster: bool = True) -> Iterator[None]:
     """The run's configuration recorded, its dataset in reach, and (if `cluster`) Ray connected."""
-    _check_weights(config)
+    _check_weights(config, run)
     if not config.data.url:
         raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
     record(config, run)
@@ -140,7 +140,7 @@ def record(config: Config, run: Run) -> None:
         before, now = run.read_config().model_dump(), config.model_dump()
         for key in _FIXED:
             old, new = _at(before, key), _at(now, key)
-            if old != new:
+            if old != new and old != "":  # an imported run has no dataset yet
                 raise ConfigError(
                     f"{key}: run {run.name} was started with {_difference(old, new)}; "
                     "go on with its own value, or start another run with --name"
@@ -162,10 +162,11 @@ def _difference(old: object, new: object) -> str:
     return f"{old}, not {new}"
 
 
-def _check_weights(config: Config) -> None:
+def _check_weights(config: Config, run: Run) -> None:
     """Weights that cannot be had here are named at the start rather than after days of training."""
     wanted = []
-    if config.model.image_encoder == "inception-v3" and config.pretrain.encoders is None:
+    trained = config.pretrain.encoders is not None or run.has("encoders.safetensors")
+    if config.model.image_encoder == "inception-v3" and not trained:
         wanted.append(
             (
                 "pretrain.inception_weights",

@@ -59,7 +59,8 @@ def shown_progress(on_stage: Callable[[str], None], unit: str) -> Iterator[Repor
 
 
 def _draw(board: Any, ended: threading.Event, on_stage: Callable[[str], None], unit: str) -> None:
-    stage, bar, last = "", None, False
+    stage, last = "", False
+    bar: Any = None
     while not last:
         last = ended.wait(_REFRESH_SECONDS)
         try:

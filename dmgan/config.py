@@ -54,7 +54,8 @@ class Model(Section):
     embedding_dim: Positive = Field(300, description="word embedding at the LSTM's input")
     image_encoder: Literal["inception-v3", "compact"] = Field("inception-v3", description="trunk of the image encoder")
     padding_mask: Literal["aligned", "interleaved"] = Field(
-        "aligned", description="each pixel masked by its own caption; interleaved: by caption (row mod batch), as released"
+        "aligned",
+        description="each pixel masked by its own caption; interleaved: by caption (row mod batch), as released",
     )
 
     @property
@@ -90,7 +91,8 @@ class Objective(Section):
         False, description="released code, not in Eq. 12: D also sees real images with wrong sentences"
     )
     one_forward: bool = Field(
-        True, description="real and generated images go through D together, so that u and v move once, not twice as released"
+        True,
+        description="real and generated images go through D together, so that u and v move once, not twice as released",
     )
 
 
@@ -100,7 +102,9 @@ class Optimizer(Section):
     beta1: Share = 0.5
     beta2: Share = 0.999
     ema: Share = Field(0.999, description="decay of the generator's average (the paper does not speak of one)")
-    ema_warmup: bool = Field(True, description="reach the decay as (1 + step)/(10 + step), so that short runs average too")
+    ema_warmup: bool = Field(
+        True, description="reach the decay as (1 + step)/(10 + step), so that short runs average too"
+    )
 
 
 class Pretrain(Section):

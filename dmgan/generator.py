@@ -109,8 +109,9 @@ class Generator(nn.Module):
         padding_mask: str = "aligned",
     ) -> None:
         super().__init__()
+        self.architecture = architecture
         self.interleaved_mask = padding_mask == "interleaved"
-        self.noise_dim, self.condition_dim = noise_dim, condition_dim
+        self.noise_dim, self.condition_dim, self.base_size = noise_dim, condition_dim, base_size
         self.conditioning = ConditioningAugmentation(word_dim, condition_dim)
         self.initial = InitialStage(condition_dim, noise_dim, image_dim, base_size)
         self.refinements = nn.ModuleList(

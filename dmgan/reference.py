@@ -2,11 +2,17 @@
 
 Every size is read off the tensors' shapes. Loading fills tensors and executes nothing: read files with
 `torch.load(…, weights_only=True)`.
+
+    python -m dmgan.reference import --generator netG.pth --text-encoder … --image-encoder … --captions captions.pickle
+        --out RUN [--padding-mask interleaved]      a run folder that `generate` and `evaluate` accept
+    python -m dmgan.reference export --run RUN --out DIR      a run's networks under the authors' names
 """
 
 from __future__ import annotations
 
+import argparse
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -18,7 +24,14 @@ from dmgan.generator import Generator
 from dmgan.image_encoder import ImageEncoder, InceptionTrunk
 from dmgan.text_encoder import TextEncoder
 
-__all__ = ["ReferenceError", "load_discriminator", "load_generator", "load_image_encoder", "load_text_encoder"]
+__all__ = [
+    "ReferenceError",
+    "export",
+    "load_discriminator",
+    "load_generator",
+    "load_image_encoder",
+    "load_text_encoder",
+]
 
 StateDict = Mapping[str, Tensor]
 Rules = tuple[tuple[str, str], ...]
@@ -28,14 +41,28 @@ M = TypeVar("M", bound=nn.Module)
 GENERATOR: Rules = (
     (r"ca_net\.fc\.", "conditioning.fc."),
     (r"h_net1\.fc\.", "initial.fc."),
-    (r"h_net1\.upsample(\d)\.", "initial.upsample.{-1}."),
-    (r"img_net(\d)\.img\.0\.", "to_image.{-1}.0."),
-    (r"h_net(\d)\.(A|B|M_r|M_w)\.", "refinements.{-2}.write.{1}."),
-    (r"h_net(\d)\.att\.conv_context\.", "refinements.{-2}.write.project."),
-    (r"h_net(\d)\.(key|value)\.", "refinements.{-2}.read.{1}."),
-    (r"h_net(\d)\.response_gate\.0\.", "refinements.{-2}.respond.gate."),
-    (r"h_net(\d)\.(residual|upsample)\.", "refinements.{-2}.{1}."),
+    (r"h_net1\.upsample(\d)\.", "initial.upsample.{0-1}."),
+    (r"img_net(\d)\.img\.0\.", "to_image.{0-1}.0."),
+    (r"h_net(\d)\.(A|B|M_r|M_w)\.", "refinements.{0-2}.write.{1}."),
+    (r"h_net(\d)\.att\.conv_context\.", "refinements.{0-2}.write.project."),
+    (r"h_net(\d)\.(key|value)\.", "refinements.{0-2}.read.{1}."),
+    (r"h_net(\d)\.response_gate\.0\.", "refinements.{0-2}.respond.gate."),
+    (r"h_net(\d)\.(residual|upsample)\.", "refinements.{0-2}.{1}."),
 )
+# Ours and theirs, for writing.
+GENERATOR_EXPORT: Rules = (
+    (r"conditioning\.fc\.", "ca_net.fc."),
+    (r"initial\.fc\.", "h_net1.fc."),
+    (r"initial\.upsample\.(\d)\.", "h_net1.upsample{0+1}."),
+    (r"to_image\.(\d)\.0\.", "img_net{0+1}.img.0."),
+    (r"refinements\.(\d)\.write\.(A|B|M_r|M_w)\.", "h_net{0+2}.{1}."),
+    (r"refinements\.(\d)\.write\.project\.", "h_net{0+2}.att.conv_context."),
+    (r"refinements\.(\d)\.read\.(key|value)\.", "h_net{0+2}.{1}."),
+    (r"refinements\.(\d)\.respond\.gate\.", "h_net{0+2}.response_gate.0."),
+    (r"refinements\.(\d)\.(residual|upsample)\.", "h_net{0+2}.{1}."),
+)
+TEXT_ENCODER_EXPORT: Rules = ((r"embed\.", "encoder."), (r"rnn\.", "rnn."))
+IMAGE_ENCODER_EXPORT: Rules = ((r"trunk\.(?:local|top)\.", ""), (r"emb_", "emb_"))
 SPECTRAL: Rules = (
     (r"\.module\.weight_bar$", ".weight"),
     (r"\.module\.weight_(u|v)$", ".{0}"),
@@ -124,7 +151,10 @@ def _encoder_weights(theirs: StateDict) -> list[str]:
 
 
 def our_name(theirs: str, rules: Rules, suffixes: Rules = ()) -> str | None:
-    """Our name of one of their tensors, None if no rule fits. {i} is group i, {-n} group 0 less n."""
+    """Our name of one of their tensors (or the other way round with rules for writing), None if no rule fits.
+
+    In a rule {i} is the pattern's group i, {i+n} that number plus n.
+    """
     for pattern, template in rules:
         match = re.match(pattern, theirs)
         if match:
@@ -132,17 +162,34 @@ def our_name(theirs: str, rules: Rules, suffixes: Rules = ()) -> str | None:
             for suffix, ours in suffixes:
                 found = re.search(suffix, name)
                 if found:
-                    return name[: found.start()] + ours.replace("{0}", (found.groups() or ("",))[0])
+                    return name[: found.start()] + _expand(ours, found.groups())
             return name
     return None
 
 
 def _expand(template: str, groups: Sequence[str]) -> str:
     def value(reference: re.Match[str]) -> str:
-        number = int(reference[1])
-        return str(int(groups[0]) + number) if number < 0 else groups[number]
+        group = groups[int(reference[1])]
+        return str(int(group) + int(reference[2])) if reference[2] else group
 
-    return re.sub(r"\{(-?\d+)\}", value, template)
+    return re.sub(r"\{(\d)([+-]\d)?\}", value, template)
+
+
+def export(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict of one of our networks (generator, text or image encoder) under the authors' names.
+
+    Raises ReferenceError for a network of which they have none: a compact image encoder, Table 3's ablations.
+    """
+    if isinstance(module, Generator) and module.architecture not in ("m_wg_rg", "attention"):
+        raise ReferenceError(f"model.memory={module.architecture}: the authors released no such generator")
+    rules = {Generator: GENERATOR_EXPORT, TextEncoder: TEXT_ENCODER_EXPORT, ImageEncoder: IMAGE_ENCODER_EXPORT}
+    written: dict[str, Tensor] = {}
+    for name, value in module.state_dict().items():
+        theirs = our_name(name, rules[type(module)])
+        if theirs is None or (isinstance(module, ImageEncoder) and not isinstance(module.trunk, InceptionTrunk)):
+            raise ReferenceError(f"{name}: the authors have no network with such a tensor")
+        written[theirs] = value[..., None] if theirs.endswith("att.conv_context.weight") else value
+    return written
 
 
 def _fill(module: M, theirs: StateDict, rules: Rules, suffixes: Rules = ()) -> M:
@@ -179,3 +226,48 @@ def _need(theirs: Mapping[str, Tensor], key: str) -> Tensor:
 
 def _shape(value: Tensor) -> str:
     return "×".join(str(n) for n in value.shape) or "scalar"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m dmgan.reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    importing = commands.add_parser("import", help="the authors' checkpoints into a run folder")
+    for name in ("generator", "text-encoder", "image-encoder", "captions", "out"):
+        importing.add_argument(f"--{name}", required=True, metavar="RUN" if name == "out" else "FILE")
+    importing.add_argument("--padding-mask", choices=["aligned", "interleaved"], default="aligned")
+    exporting = commands.add_parser("export", help="a run's networks under the authors' names")
+    exporting.add_argument("--run", required=True)
+    exporting.add_argument("--out", required=True, metavar="DIR")
+    options = parser.parse_args(arguments)
+
+    from datasets.pickles import PickleError
+    from datasets.storage import StorageError
+    from dmgan.config import ConfigError
+    from dmgan.reference_runs import export_run, import_run
+
+    try:
+        if options.command == "import":
+            import_run(
+                options.generator,
+                options.text_encoder,
+                options.image_encoder,
+                options.captions,
+                options.out,
+                options.padding_mask,
+            )
+        else:
+            export_run(options.run, options.out)
+    except (ConfigError, PickleError, ReferenceError, StorageError) as error:
+        print(f"dmgan.reference: {error}", file=sys.stderr)
+        return 2
+    print(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    # Under its own name, so that the errors raised elsewhere are the ones caught here.
+    from dmgan.reference import main as run_main
+
+    sys.exit(run_main())

@@ -107,7 +107,10 @@ class GanTraining:
         # Frozen, and around the engine: D's own gradients must neither be computed nor reduced here.
         discriminators = self.discriminators.module.requires_grad_(False)
         judged = discriminators(fake.images, text.sentence)
-        losses = {f"generator_{i}": generator_loss(*logits, self.objective.generator_weight) for i, logits in enumerate(judged)}
+        losses = {
+            f"generator_{i}": generator_loss(unconditional, conditional, self.objective.generator_weight)
+            for i, (unconditional, conditional) in enumerate(judged)
+        }
         losses["conditioning"] = conditioning_loss(fake.mu, fake.logvar, self.objective.conditioning)
         regions, code = self.encoders.image(fake.images[-1])
         losses["words"], losses["sentence"] = matching_losses(regions, code, text, self.objective)

@@ -1,8 +1,8 @@
 """How far our numbers are from the authors' model, quantity by quantity: python -m tests.dmgan.reference_errors
 
-tests/data/reference.safetensors holds inputs, weights and outputs recorded from the authors' modules (at small sizes, on
-today's PyTorch; maps of 64 pixels and more are sampled at every eighth). The error of a tensor is ‖ours − theirs‖/‖theirs‖;
-of a quantity, the largest over its tensors.
+tests/data/reference.safetensors holds inputs, weights and outputs recorded from the authors' modules, at small sizes,
+on today's PyTorch; maps of 64 pixels and more are sampled at every eighth. The error of a tensor is
+‖ours − theirs‖/‖theirs‖; of a quantity, the largest over its tensors.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dmgan.generator import Generator, GeneratorOutput
-from dmgan.matching import matching_loss, sentence_matching_loss, word_matching_loss, word_region_attention
+from dmgan.matching import sentence_matching_loss, word_matching_loss, word_region_attention
 from dmgan.objectives import conditioning_loss, discriminator_loss, generator_loss
 from dmgan.reference import (
     GENERATOR,
@@ -88,16 +89,23 @@ def images() -> Iterator[Pair]:
                 yield "response gate", f"{i}, {where}", sampled(out.response_gates[i - 1]), theirs[f"response_gate{i}"]
 
 
+def watched(network: Generator) -> dict[str, Any]:
+    """What the parts of the refinements give, filled by the next forward."""
+    seen: dict[str, Any] = {}
+    for i, stage in enumerate(network.refinements, start=1):
+        for name, module in (("memory", stage.write), ("key", stage.read.key), ("value", stage.read.value)):
+            module.register_forward_hook(lambda m, x, y, k=f"{name}{i}": seen.__setitem__(k, y))
+        stage.read.register_forward_hook(lambda m, x, y, k=f"memory_out{i}": seen.__setitem__(k, y[0]))
+        stage.respond.register_forward_hook(lambda m, x, y, k=f"h_fused{i}": seen.__setitem__(k, y[0].chunk(2, 1)[0]))
+        stage.register_forward_pre_hook(lambda m, x, k=f"h_in{i}": seen.__setitem__(k, x[0]))
+    return seen
+
+
 def memory() -> Iterator[Pair]:
     """The steps inside a refinement, recorded with the interleaved mask."""
     for mode in ("eval", "train"):
-        network, seen = generator(mode, "interleaved"), {}
-        for i, stage in enumerate(network.refinements, start=1):
-            for name, module in (("memory", stage.write), ("key", stage.read.key), ("value", stage.read.value)):
-                module.register_forward_hook(lambda m, x, y, k=f"{name}{i}": seen.__setitem__(k, y))
-            stage.read.register_forward_hook(lambda m, x, y, k=f"memory_out{i}": seen.__setitem__(k, y[0]))
-            stage.respond.register_forward_hook(lambda m, x, y, k=f"h_fused{i}": seen.__setitem__(k, y[0].chunk(2, 1)[0]))
-            stage.register_forward_pre_hook(lambda m, x, k=f"h_in{i}": seen.__setitem__(k, x[0]))
+        network = generator(mode, "interleaved")
+        seen = watched(network)
         with torch.no_grad():
             run(network)
         for name, theirs in recorded()[f"g_{mode}_mid"].items():
@@ -131,7 +139,12 @@ def discriminators() -> Iterator[Pair]:
                 ("cond", network.conditional(features, sentence)),
                 ("uncond", network.unconditional(features)),
             ):
-                yield "discriminator probabilities", f"D{i} {kind} {head}", logits.sigmoid(), theirs[f"first.{kind}.{head}"]
+                yield (
+                    "discriminator probabilities",
+                    f"D{i} {kind} {head}",
+                    logits.sigmoid(),
+                    theirs[f"first.{kind}.{head}"],
+                )
         network = load_discriminator(state).train()
         features_real, features_fake = network(real), network(fake)
         logits = {
@@ -143,10 +156,16 @@ def discriminators() -> Iterator[Pair]:
         }
         for name, value in logits.items():
             yield "discriminator probabilities", f"D{i} {name}", value.sigmoid(), theirs[f"seq.{name}"]
-        loss = discriminator_loss(*(logits[k] for k in ("uncond_real", "cond_real", "uncond_fake", "cond_fake", "cond_wrong")))
+        loss = discriminator_loss(
+            *(logits[k] for k in ("uncond_real", "cond_real", "uncond_fake", "cond_fake", "cond_wrong"))
+        )
         yield "discriminator loss", f"D{i}", loss, theirs["errD"]
         loss.backward()
-        rules, parameters, buffers = discriminator_rules(state), dict(network.named_parameters()), dict(network.named_buffers())
+        rules, parameters, buffers = (
+            discriminator_rules(state),
+            dict(network.named_parameters()),
+            dict(network.named_buffers()),
+        )
         for key, value in theirs.items():
             if key.startswith("uv_after."):
                 yield "spectral norm's u and v", f"D{i} {key}", buffers[_ours(key[9:], rules)], value
@@ -187,7 +206,9 @@ def generator_objective() -> Iterator[Pair]:
         assert name is not None
         grad = parameters[name].grad
         assert grad is not None
-        yield "generator gradients", key, grad, value
+        cancelling = key.endswith("block.4.bias")
+        quantity = "generator gradients, biases that a BatchNorm follows" if cancelling else "generator gradients"
+        yield quantity, key, grad, value
 
 
 def damsm() -> Iterator[Pair]:

@@ -8,7 +8,7 @@ from dmgan.config import Config, ConfigError, load_config, presets
 
 
 def test_every_preset_loads() -> None:
-    assert {"quickstart", "cub", "coco"} <= set(presets())
+    assert {"quickstart", "cub", "cub-released", "coco", "coco-released"} <= set(presets())
     for name in presets():
         config = load_config(name)
         assert load_config(config) == config
@@ -26,6 +26,29 @@ def test_the_papers_presets_are_the_papers() -> None:
         assert not config.objective.mismatched_pairs
     assert (cub.objective.lambda_damsm, coco.objective.lambda_damsm) == (5, 50)
     assert (cub.train.epochs, coco.train.epochs) == (600, 120)
+
+
+def test_the_released_presets_differ_from_the_papers_where_the_release_does() -> None:
+    def differences(name: str) -> dict[str, tuple[object, object]]:
+        ours, theirs = load_config(name).model_dump(), load_config(f"{name}-released").model_dump()
+        return {
+            f"{section}.{key}": (value, theirs[section][key])
+            for section, values in ours.items()
+            for key, value in values.items()
+            if value != theirs[section][key]
+        }
+
+    common = {
+        "model.padding_mask": ("aligned", "interleaved"),
+        "objective.generator_weight": (0.5, 1.0),
+        "objective.conditioning": ("sum", "mean"),
+        "objective.mismatched_pairs": (False, True),
+        "objective.one_forward": (True, False),
+        "optimizer.ema_warmup": (True, False),
+    }
+    assert differences("cub") == common | {"train.epochs": (600, 800)}
+    more = {"train.epochs": (120, 200), "train.batch_size": (10, 16), "model.residual_blocks": (2, 3)}
+    assert differences("coco") == common | more
 
 
 def test_the_quickstart_is_the_same_architecture_at_16_32_64() -> None:

@@ -7,6 +7,7 @@ from dmgan.average import Average
 from dmgan.config import Config, load_config
 from dmgan.engine import PlainEngine
 from dmgan.networks import build_discriminators, build_encoders, build_generator
+from dmgan.objectives import discriminator_loss
 from dmgan.pretraining import DamsmTraining, one_cycle
 from dmgan.training import GanTraining, draw_noise, pyramid
 from tests.small import SMALL, batch
@@ -63,6 +64,30 @@ def test_the_discriminators_step_is_the_separate_forwards_step() -> None:
             features = discriminator(images)
             torch.testing.assert_close(both[i][0][part], discriminator.unconditional(features))
             torch.testing.assert_close(both[i][1][part], discriminator.conditional(features, text.sentence))
+
+
+def test_separate_forwards_move_the_spectral_norm_as_the_released_code_does() -> None:
+    """Real, then generated images through the encoder; then real, generated and wrong pairs through the joint head."""
+    overrides = [*SMALL, "objective.mismatched_pairs=true", "objective.one_forward=false"]
+    training, by_hand = (gan(load_config(None, overrides)) for _ in range(2))
+    text = training.encode(batch())
+    real = pyramid(batch()["image"], [8, 16])
+    fake = [torch.linspace(-1, 1, image.numel()).view_as(image) for image in real]
+    losses = training.update_discriminators(real, fake, text)
+    for i, discriminator in enumerate(by_hand.discriminators.module):
+        features_real, features_fake = discriminator(real[i]), discriminator(fake[i])
+        loss = discriminator_loss(
+            conditional_real=discriminator.conditional(features_real, text.sentence),
+            conditional_fake=discriminator.conditional(features_fake, text.sentence),
+            conditional_wrong=discriminator.conditional(features_real[:-1], text.sentence[1:]),
+            unconditional_real=discriminator.unconditional(features_real),
+            unconditional_fake=discriminator.unconditional(features_fake),
+        )
+        torch.testing.assert_close(losses[f"discriminator_{i}"], loss.detach())
+        for (name, ours), theirs in zip(
+            training.discriminators.module[i].named_buffers(), discriminator.buffers(), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, msg=name)
 
 
 def test_steps_repeat_exactly_and_depend_on_the_seed() -> None:

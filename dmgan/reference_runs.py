@@ -1,0 +1,100 @@
+"""Run folders from the authors' checkpoints, and back."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datasets import storage
+from datasets.pickles import PickleError, read_plain_pickle
+from datasets.vocabulary import Vocabulary
+from dmgan.config import Config, Model
+from dmgan.networks import Encoders
+from dmgan.reference import ReferenceError, export, load_generator, load_image_encoder, load_text_encoder
+from dmgan.run import Run
+
+__all__ = ["export_run", "import_run", "read_vocabulary"]
+
+
+def import_run(
+    generator_file: str, text_file: str, image_file: str, captions_file: str, out: str, padding_mask: str = "aligned"
+) -> Run:
+    """Write a run folder `out` that `generate` and `evaluate` accept from the authors' files.
+
+    Raises ReferenceError, PickleError or StorageError, before anything is written.
+    """
+    generator = _load(generator_file, load_generator)
+    text, image = _load(text_file, load_text_encoder), _load(image_file, load_image_encoder)
+    vocabulary = read_vocabulary(captions_file)
+    if len(vocabulary) != text.embed.num_embeddings:
+        raise ReferenceError(
+            f"{captions_file}: has {len(vocabulary)} words, "
+            f"the text encoder was trained with {text.embed.num_embeddings}"
+        )
+    refinement = generator.refinements[0] if len(generator.refinements) else None
+    model = Model(
+        memory=generator.architecture,
+        word_dim=generator.conditioning.fc.in_features,
+        image_dim=generator.to_image[0][0].in_channels,
+        memory_dim=refinement.write.M_w[0].out_channels if generator.architecture == "m_wg_rg" and refinement else 128,
+        condition_dim=generator.condition_dim,
+        noise_dim=generator.noise_dim,
+        base_size=generator.base_size,
+        refinements=len(generator.refinements),
+        residual_blocks=len(refinement.residual) if refinement else 0,
+        embedding_dim=text.embed.embedding_dim,
+        padding_mask=padding_mask,
+    )
+    config = Config(model=model)
+    run = Run(out)
+    run.save_encoders(Encoders(text, image), vocabulary)
+    run.save_generator(generator, config, step=0, steps=0)
+    run.write_config(config)
+    return run
+
+
+def export_run(run_url: str, out: str) -> None:
+    """Write the run's generator and encoders as netG.pth, text_encoder.pth and image_encoder.pth into the folder `out`.
+
+    Raises ReferenceError where the authors have no such network.
+    """
+    run = Run(run_url)
+    encoders = run.load_encoders(run.read_config())
+    networks = {"netG": run.load_generator(), "text_encoder": encoders.text, "image_encoder": encoders.image}
+    states = {name: export(network) for name, network in networks.items()}
+    for name, state in states.items():
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        storage.write_bytes(storage.join(out, f"{name}.pth"), buffer.getvalue())
+    words = run.read_vocabulary().words
+    numbered = [[], [], dict(enumerate(words)), {word: i for i, word in enumerate(words)}]
+    storage.write_bytes(storage.join(out, "captions.pickle"), pickle.dumps(numbered, protocol=2))
+
+
+def read_vocabulary(captions_file: str) -> Vocabulary:
+    """The words of the authors' captions.pickle, [train captions, test captions, number → word, word → number]."""
+    data = read_plain_pickle(storage.read_bytes(captions_file), captions_file)
+    words = data[2] if isinstance(data, list) and len(data) == 4 else None
+    if not isinstance(words, dict) or sorted(words) != list(range(len(words))):
+        raise PickleError(f"{captions_file}: expected [train captions, test captions, number → word, word → number]")
+    return Vocabulary(tuple(str(words[i]) for i in range(len(words))))
+
+
+def _load(file: str, load: Any) -> Any:
+    try:
+        state: dict[str, Tensor] = torch.load(
+            io.BytesIO(storage.read_bytes(file)), map_location="cpu", weights_only=True
+        )
+        if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+            raise ReferenceError("not a state dict of tensors")
+        return load(state)
+    except ReferenceError as error:
+        raise ReferenceError(f"{Path(file).name}: {error}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ReferenceError(f"{Path(file).name}: not a file of tensors alone: {reason}") from None
