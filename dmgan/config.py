@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 __all__ = ["Config", "ConfigError", "load_config", "presets"]
 
@@ -57,6 +57,14 @@ class Model(Section):
         "aligned",
         description="each pixel masked by its own caption; interleaved: by caption (row mod batch), as released",
     )
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Model:
+        if self.image_encoder == "compact" and self.image_sizes[-1] < 16:
+            raise ValueError(
+                f"image_encoder=compact: expected images of at least 16 pixels, got {self.image_sizes[-1]}"
+            )
+        return self
 
     @property
     def image_sizes(self) -> list[int]:
@@ -259,5 +267,7 @@ def _first_line(error: ValidationError) -> str:
     if not first["loc"]:
         return message
     key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # of a section as a whole
+        return f"{key}.{message}"
     expected = message[0].lower() + message[1:]
     return f"{key}={first['input']!r}: {expected}"

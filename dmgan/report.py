@@ -115,7 +115,7 @@ def _word_table(samples: FixedSamples, output: GeneratorOutput) -> str:
         words = samples.vocabulary.decode(samples.numbers[row][: int(samples.lengths[row])].tolist())
         for i, stage in enumerate(top_words(output, row, words)):
             image = to_pixels(output.images[i + 1][row : row + 1])[0]
-            peak = [words.index(word) for word, _ in stage["read"][:3]]
+            peak = [words.index(word) for word, _ in stage["read"]]
             maps = "".join(
                 f"<td>{_image(_heat(image, output.attention[i][row, t].cpu().numpy()), words[t])}"
                 f"<span class='note'>{html.escape(words[t])}</span></td>"
@@ -129,9 +129,9 @@ def _word_table(samples: FixedSamples, output: GeneratorOutput) -> str:
     written = "<th>written (gate)</th>" if output.writing_gates else ""
     return (
         "<h2>What the memory wrote and read</h2><p class='note'>The five words with the widest writing gate (Eq. 7, "
-        "0 to 1) and those the pixels read most (Eq. 4, mean weight); maps show where the three most read words went."
+        "0 to 1) and those the pixels read most (Eq. 4, mean weight); as in the paper's Fig. 6."
         f"</p><div class='scroll'><table><tr><th>caption</th>{written}<th>read (weight)</th>"
-        f"<th colspan='3'>where</th></tr>{rows}</table></div>"
+        f"<th colspan='5'>where the most read words went</th></tr>{rows}</table></div>"
     )
 
 

@@ -68,6 +68,8 @@ def test_the_quickstart_is_the_same_architecture_at_16_32_64() -> None:
         ("train.batch_size=0", "train.batch_size=0: input should be greater than 0"),
         ("deepspeed.zero_stage=4", "deepspeed.zero_stage=4: input should be 0, 1, 2 or 3"),
         ("model.memory=none", "model.memory='none': input should be 'baseline'"),
+        ("model.refinements=-1", "model.refinements=-1: input should be greater than or equal to 0"),
+        ("model.base_size=8 model.refinements=0", "model.image_encoder=compact: expected images of at least 16 pixels"),
         ("train", "--set train: expected KEY=VALUE"),
         ("train=3", "train=3: input should be"),
         ("train.seed.x=3", "train.seed.x: unknown key"),
@@ -75,7 +77,7 @@ def test_the_quickstart_is_the_same_architecture_at_16_32_64() -> None:
 )
 def test_mistakes_are_named_in_one_line(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config("quickstart", [override])
+        load_config("quickstart", override.split())
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from datasets import cub
+from datasets.pack import pack
 from dmgan.generator import Generator
 from dmgan.image_encoder import ImageEncoder, InceptionTrunk
 from dmgan.launch import main as launch
@@ -162,6 +164,17 @@ def test_released_files_become_a_run_and_files_again(released: Path, tmp_path: P
         before = torch.load(released / f"{name}.pth", weights_only=True)
         after = torch.load(tmp_path / "back" / f"{name}.pth", weights_only=True)
         assert before.keys() == after.keys() and all(torch.equal(after[k], v) for k, v in before.items())
+
+
+@pytest.mark.distributed
+def test_an_imported_run_is_evaluated(released: Path, cub_source: Path, tmp_path: Path) -> None:
+    assert main(arguments(released, tmp_path / "runs" / "theirs")) == 0
+    pack(list(cub.read(cub_source)), str(tmp_path / "data"), name="small", resolution=256, progress=False)
+    given = {"data.url": tmp_path / "data", "evaluate.features": "damsm", "evaluate.images": 12, "evaluate.folds": 2}
+    sets = [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
+    assert launch(["evaluate", "--storage", str(tmp_path / "runs"), "--name", "theirs", *sets]) == 0
+    evaluation = Run(str(tmp_path / "runs" / "theirs")).read_json("evaluation.json")
+    assert evaluation["images"] == 12 and evaluation["fid"] > 0 and evaluation["features"] == "damsm"
 
 
 def test_files_that_run_code_or_do_not_fit_are_refused(
