@@ -14,12 +14,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-__all__ = ["Config", "ConfigError", "load_config", "presets"]
+__all__ = ["Config", "ConfigError", "load_config", "parse_config", "presets"]
 
 DEFAULT_PRESET = "quickstart"
 _PRESETS = Path(__file__).parent / "presets"
 
 Positive = Annotated[int, Field(gt=0)]
+Batch = Annotated[int, Field(ge=2)]  # batch statistics and mismatches need another image
 Natural = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -118,7 +119,7 @@ class Optimizer(Section):
 class Pretrain(Section):
     epochs: Positive = 600
     max_steps: Positive | None = Field(None, description="stop after this many steps even if epochs are left")
-    batch_size: Positive = Field(48, description="per worker")
+    batch_size: Batch = Field(48, description="per worker")
     lr: Rate = Field(0.002, description="peak learning rate; one cycle over all steps")
     dropout: Share = Field(0.5, description="on word embeddings")
     encoders: str | None = Field(None, description="folder or s3:// of a run whose encoders to use; no pre-training")
@@ -126,7 +127,7 @@ class Pretrain(Section):
 
 
 class Train(Section):
-    batch_size: Positive = Field(10, description="per worker")
+    batch_size: Batch = Field(10, description="per worker")
     epochs: Positive = 600
     max_steps: Positive | None = Field(None, description="stop after this many steps even if epochs are left")
     seed: Natural = 0
@@ -197,6 +198,11 @@ def load_config(name_or_path: str | Path | Config | None = None, overrides: Iter
         except yaml.YAMLError as error:
             raise ConfigError(f"{key}={value}: not a YAML value") from error
         _assign(tree, key, parsed)
+    return parse_config(tree)
+
+
+def parse_config(tree: dict[str, Any]) -> Config:
+    """The configuration of parsed YAML. Raises ConfigError."""
     for key in _unknown_keys(tree):
         raise ConfigError(f"{key}: unknown key{_suggestion(key)}")
     try:

@@ -105,7 +105,7 @@ def _config(options: argparse.Namespace, run: object) -> Config:
 
     assert isinstance(run, Run)
     overrides = [*options.set, *([f"train.workers={options.workers}"] if options.workers is not None else [])]
-    if options.config is None and options.name and run.has("run.yaml"):
+    if options.config is None and run.has("run.yaml"):
         return load_config(run.read_config(), overrides)
     return load_config(options.config, overrides)
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from datasets import storage
 from datasets.vocabulary import Vocabulary
-from dmgan.config import Config, ConfigError, Model
+from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.generator import Generator
 from dmgan.networks import Encoders, build_encoders, build_generator
 
@@ -47,7 +47,11 @@ class Run:
         storage.write_bytes(self.path(name), (json.dumps(value, indent=2) + "\n").encode())
 
     def read_config(self) -> Config:
-        return Config.model_validate(yaml.safe_load(storage.read_bytes(self.path("run.yaml"))))
+        """Raises ConfigError where run.yaml is not a configuration of this version."""
+        try:
+            return parse_config(yaml.safe_load(storage.read_bytes(self.path("run.yaml"))))
+        except ConfigError as error:
+            raise ConfigError(f"{self.path('run.yaml')}: {error}") from None
 
     def write_config(self, config: Config) -> None:
         storage.write_bytes(self.path("run.yaml"), config.to_yaml().encode())

@@ -65,7 +65,7 @@ def test_the_quickstart_is_the_same_architecture_at_16_32_64() -> None:
         ("model.base_size=17", "model.base_size=17: expected a power of two from 8 to 128"),
         ("model.word_dim=3", "model.word_dim=3: expected an even number"),
         ("train.batch_size=many", "train.batch_size='many': input should be a valid integer"),
-        ("train.batch_size=0", "train.batch_size=0: input should be greater than 0"),
+        ("train.batch_size=0", "train.batch_size=0: input should be greater than or equal to 2"),
         ("deepspeed.zero_stage=4", "deepspeed.zero_stage=4: input should be 0, 1, 2 or 3"),
         ("model.memory=none", "model.memory='none': input should be 'baseline'"),
         ("model.refinements=-1", "model.refinements=-1: input should be greater than or equal to 0"),

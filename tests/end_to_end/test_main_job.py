@@ -139,7 +139,7 @@ def test_an_interrupted_run_goes_on_to_the_same_generator(
 
 
 def test_the_workers_must_fit_the_cluster(packed: tuple[str, Manifest], tmp_path: Path) -> None:
-    done = launch(command(tmp_path, packed[0], "--workers", "500", "--set", "train.batch_size=1"))
+    done = launch(command(tmp_path, packed[0], "--workers", "500", "--set", "train.batch_size=2"))
     assert done.returncode == 2
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("dmgan: ") and ("500" in line) and "\n" not in line
