@@ -40,7 +40,8 @@ def evaluate(config: Config, run: Run) -> dict[str, Any]:
     started = time.monotonic()
     options, workers = config.evaluate, config.train.workers
     gpu = 1 if ray.cluster_resources().get("GPU", 0) >= workers else 0
-    kind = ray.remote(num_cpus=1, num_gpus=gpu)(_Worker)
+    # A worker that is lost starts again and repeats its part: what a part gives depends on its range alone.
+    kind = ray.remote(num_cpus=1, num_gpus=gpu, max_restarts=3, max_task_retries=3)(_Worker)
     actors = [kind.remote(config, run, storage_environment()) for _ in range(workers)]
     pool = ActorPool(actors)
     real_parts = ray.get([actor.real.remote(rank, workers) for rank, actor in enumerate(actors)])

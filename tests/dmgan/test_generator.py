@@ -84,8 +84,9 @@ def test_every_parameter_of_every_architecture_gets_a_gradient(architecture: str
     assert bool(out.response_gates) == (architecture == "m_wg_rg")
 
 
-@pytest.mark.parametrize("base_size", [8, 32])
-@pytest.mark.parametrize("refinements", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("base_size", "refinements"), [(8, 0), (8, 3), (16, 1), (32, 0), (32, 1), (64, 0), (64, 1), (128, 0)]
+)
 def test_any_base_size_and_number_of_refinements(base_size: int, refinements: int) -> None:
     out = build(base_size=base_size, refinements=refinements)(**inputs())
     assert [image.shape[-1] for image in out.images] == [base_size * 2**i for i in range(refinements + 1)]

@@ -30,12 +30,13 @@ def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("architecture", ["baseline", "m", "m_wg", "m_wg_rg", "attention"])
 @pytest.mark.parametrize("mismatched", [False, True])
-def test_a_step_moves_every_weight_but_the_encoders(architecture: str, mismatched: bool) -> None:
+def test_steps_move_every_weight_but_the_encoders(architecture: str, mismatched: bool) -> None:
     config = load_config(None, [*SMALL, f"model.memory={architecture}", f"objective.mismatched_pairs={mismatched}"])
     training = gan(config)
     modules = (training.generator.module, training.discriminators.module, training.average.module)
     before, frozen = [weights(module) for module in modules], weights(training.encoders)
-    losses = training.step(batch(), 0)
+    for number in range(3):
+        losses = training.step(batch(), number)
     assert set(losses) == {f"{kind}_{i}" for kind in ("generator", "discriminator") for i in (0, 1)} | {
         "conditioning",
         "words",
