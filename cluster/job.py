@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from cluster.local_s3 import local_s3
 from cluster.train import fit, planned_steps, samples_of
 from datasets import birds, cub, storage
-from datasets.manifest import check_shards, load_manifest
+from datasets.manifest import check_shards, load_captions, load_manifest
 from datasets.pack import pack
+from datasets.vocabulary import Vocabulary
 from dmgan.config import Config, ConfigError
+from dmgan.evaluation import protocol
 from dmgan.run import Run
 
 __all__ = ["STAGES", "ClusterError", "complete", "main_job", "opened"]
@@ -25,10 +28,15 @@ class ClusterError(Exception):
 # A run's weights and random draws depend on these, so resuming with others would not be resuming.
 _FIXED = (
     "data.url",
+    "data.max_words",
     "model",
     "objective",
     "optimizer",
-    "pretrain",
+    "pretrain.batch_size",
+    "pretrain.epochs",
+    "pretrain.max_steps",
+    "pretrain.lr",
+    "pretrain.dropout",
     "train.batch_size",
     "train.seed",
     "train.workers",
@@ -46,18 +54,23 @@ def complete(config: Config, run: Run) -> bool:
     """Whether every stage of this very configuration is done."""
     if not (run.has("run.yaml") and run.has("generator.json") and run.has("report.html")):
         return False
-    if run.read_config() != config:
-        return False
     about = run.read_json("generator.json")
-    evaluated = not config.evaluate.enabled or (
-        run.has("evaluation.json") and run.read_json("evaluation.json")["step"] == about["step"]
-    )
-    return bool(about["step"] >= about["steps"] and evaluated)
+    evaluated = not config.evaluate.enabled or evaluation_is_current(config, run)
+    return bool(run.read_config() == config and about["step"] >= about["steps"] > 0 and evaluated)
+
+
+def evaluation_is_current(config: Config, run: Run) -> bool:
+    """Whether evaluation.json is of the generator that is there and of this configuration's protocol."""
+    if not run.has("evaluation.json"):
+        return False
+    evaluation = run.read_json("evaluation.json")
+    return bool(evaluation.get("step") == run.trained_steps() and evaluation.get("protocol") == protocol(config))
 
 
 def main_job(config: Config, run: Run) -> None:
     """Everything from the dataset to report.html, from where the run stands."""
-    with opened(config, run):
+    stages = {"pretrain", "train"} | ({"evaluate"} if config.evaluate.enabled else set())
+    with opened(config, run, stages):
         training_stages(config, run)
         if config.evaluate.enabled:
             evaluate_stage(config, run)
@@ -65,35 +78,41 @@ def main_job(config: Config, run: Run) -> None:
 
 
 @contextmanager
-def opened(config: Config, run: Run, cluster: bool = True) -> Iterator[None]:
-    """The run's configuration recorded, its dataset in reach, and (if `cluster`) Ray connected."""
-    _check_weights(config, run)
+def opened(config: Config, run: Run, stages: Set[str]) -> Iterator[None]:
+    """All that `stages` (of pretrain, train, evaluate) need is there, and the run's configuration is recorded.
+
+    Weights files, the dataset with all its shards, and (unless `stages` is empty) a Ray cluster large enough. Raises
+    ConfigError, ManifestError, StorageError, ClusterError or LocalS3Error before anything of the run is written.
+    """
     if not config.data.url:
         raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
-    record(config, run)
-    own_server = (
-        config.data.local_s3 and not storage.is_local(config.data.url) and not os.environ.get("AWS_ENDPOINT_URL")
-    )
-    if own_server:
-        say("dataset", "no AWS_ENDPOINT_URL is set: starting a local S3 server for this run")
-    with local_s3(_local_folder(run) / ".s3") if own_server else nullcontext():
-        _dataset(config, _local_folder(run))
-        if not cluster:
-            yield
-            return
-        with _ray(config.train.workers):
+    check_weights(config, run, stages)
+    check_fixed(config, run)
+    storage.check_reachable(run.url)
+    with _local_server(config, run) if _wants_server(config, run) else nullcontext():
+        _dataset(config, _local_folder(run), stages)
+        with _ray(config.train.workers) if stages else nullcontext():
+            run.write_config(config)
             yield
 
 
 def training_stages(config: Config, run: Run, until: str = "train") -> None:
     """Pre-train the encoders and, `until` "train", the GAN, as far as they are not trained yet."""
-    manifest, _ = load_manifest(config.data.url)
+    manifest, vocabulary = load_manifest(config.data.url)
+    if until == "train" and run.has("generator.json") and run.read_json("generator.json")["steps"] == 0:
+        raise ConfigError(
+            f"{run.url}: holds an imported generator, which training would replace; start another run with --name and "
+            f"--set pretrain.encoders={run.url}"
+        )
     texts = {}
     if config.pretrain.encoders is not None and not run.has("encoders.safetensors"):
         source = Run(config.pretrain.encoders)
-        run.save_encoders(source.load_encoders(config), source.read_vocabulary())
+        encoders, words = source.load_encoders(config), source.read_vocabulary()
+        _check_words(source, words, config, vocabulary)
+        run.save_encoders(encoders, words)
         say("pretrain", f"encoders taken from {source.url}")
     elif run.has("encoders.safetensors"):
+        _check_words(run, run.read_vocabulary(), config, vocabulary)
         say("pretrain", "done already")
     else:
         steps, _ = planned_steps(config, "pretrain", manifest)
@@ -104,16 +123,27 @@ def training_stages(config: Config, run: Run, until: str = "train") -> None:
             say("train", "done already")
         else:
             texts["train"] = f"DM-GAN, {steps} steps, DeepSpeed ZeRO {config.deepspeed.zero_stage}"
+            run.set_planned_steps(steps)
     if texts:
+        storage.remove(run.path("report.html"))  # it is of another state of the run from here on
         workers = config.train.workers
         print(f"      starting {workers} Ray Train worker{'s' if workers > 1 else ''}", flush=True)
         fit(config, run, list(texts), lambda stage: say(stage, texts[stage]))
 
 
+def _check_words(run: Run, words: Vocabulary, config: Config, dataset: Vocabulary) -> None:
+    """Training feeds the dataset's numbers to the encoders, so both must number their words alike."""
+    if words != dataset:
+        raise ConfigError(
+            f"{run.path('vocabulary.json')}: numbers its {len(words)} words differently from the {len(dataset)} of "
+            f"{config.data.url}; its encoders cannot be used to train on that dataset"
+        )
+
+
 def evaluate_stage(config: Config, run: Run) -> None:
     from cluster.evaluate import evaluate
 
-    if run.has("evaluation.json") and run.read_json("evaluation.json")["step"] == run.trained_steps():
+    if evaluation_is_current(config, run):
         say("evaluate", "done already")
         return
     say("evaluate", f"{config.evaluate.images} images from unseen captions, {config.evaluate.features} features")
@@ -133,19 +163,18 @@ def report_stage(config: Config, run: Run) -> None:
     say("report", where)
 
 
-def record(config: Config, run: Run) -> None:
-    """Write run.yaml, or refuse to resume a run with a configuration that is not its own."""
-    storage.check_reachable(run.url)
-    if run.has("run.yaml"):
-        before, now = run.read_config().model_dump(), config.model_dump()
-        for key in _FIXED:
-            old, new = _at(before, key), _at(now, key)
-            if old != new and old != "":  # an imported run has no dataset yet
-                raise ConfigError(
-                    f"{key}: run {run.name} was started with {_difference(old, new)}; "
-                    "go on with its own value, or start another run with --name"
-                )
-    run.write_config(config)
+def check_fixed(config: Config, run: Run) -> None:
+    """Refuse to go on with a configuration that is not the one the run's weights are of."""
+    if not run.has("run.yaml") or not (run.has("encoders.safetensors") or run.has("checkpoints")):
+        return
+    before, now = run.read_config().model_dump(), config.model_dump()
+    for key in _FIXED:
+        old, new = _at(before, key), _at(now, key)
+        if old != new and old != "":  # an imported run has no dataset yet
+            raise ConfigError(
+                f"{key}: run {run.name} was started with {_difference(old, new)}; "
+                "go on with its own value, or start another run with --name"
+            )
 
 
 def _at(tree: object, key: str) -> object:
@@ -162,11 +191,11 @@ def _difference(old: object, new: object) -> str:
     return f"{old}, not {new}"
 
 
-def _check_weights(config: Config, run: Run) -> None:
+def check_weights(config: Config, run: Run, stages: Set[str]) -> None:
     """Weights that cannot be had here are named at the start rather than after days of training."""
     wanted = []
     trained = config.pretrain.encoders is not None or run.has("encoders.safetensors")
-    if config.model.image_encoder == "inception-v3" and not trained:
+    if "pretrain" in stages and config.model.image_encoder == "inception-v3" and not trained:
         wanted.append(
             (
                 "pretrain.inception_weights",
@@ -175,7 +204,7 @@ def _check_weights(config: Config, run: Run) -> None:
                 "pretrain.encoders=RUN or model.image_encoder=compact",
             )
         )
-    if config.evaluate.enabled and config.evaluate.features == "inception-v3":
+    if "evaluate" in stages and config.evaluate.features == "inception-v3":
         wanted.append(
             (
                 "evaluate.inception_weights",
@@ -191,12 +220,32 @@ def _check_weights(config: Config, run: Run) -> None:
             raise ConfigError(f"{key}={value}: not found; expected {what}")
 
 
+def _wants_server(config: Config, run: Run) -> bool:
+    if not config.data.local_s3 or storage.is_local(config.data.url):
+        return False
+    if os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3"):
+        return False
+    if not storage.is_local(run.url):
+        raise ConfigError(
+            f"--storage {run.url}: is in a bucket while data.local_s3=true would serve {config.data.url} from this "
+            "machine; set AWS_ENDPOINT_URL, or data.local_s3=false for AWS itself"
+        )
+    return True
+
+
+@contextmanager
+def _local_server(config: Config, run: Run) -> Iterator[None]:
+    say("dataset", "no AWS_ENDPOINT_URL is set: starting a local S3 server for this run")
+    with local_s3(_local_folder(run) / ".s3"):
+        yield
+
+
 def _local_folder(run: Run) -> Path:
     """Where this machine keeps what runs share: beside the runs, or in ./runs when they are in a bucket."""
     return Path(run.url).absolute().parent if storage.is_local(run.url) else Path("runs").absolute()
 
 
-def _dataset(config: Config, folder: Path) -> None:
+def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
     """The dataset is there and whole; the drawn birds are made in `folder` if they are asked for and missing."""
     url = config.data.url
     if config.data.draw_birds and not storage.exists(storage.join(url, "manifest.json")):
@@ -209,11 +258,27 @@ def _dataset(config: Config, folder: Path) -> None:
     if manifest.resolution != config.model.image_sizes[-1]:
         raise ConfigError(
             f"model.base_size={config.model.base_size}, model.refinements={config.model.refinements}: give "
-            f"{config.model.image_sizes[-1]} pixels, but {url} was packed for {manifest.resolution}"
+            f"{config.model.image_sizes[-1]} pixels, but {url} was packed for {manifest.resolution}; pack it again to "
+            "another data.url"
         )
+    for stage in ("pretrain", "train"):
+        if stage in stages:
+            planned_steps(config, stage, manifest)
+    if "evaluate" in stages:
+        _check_distractors(config)
     train, test = manifest.split("train"), manifest.split("test")
     text = f"{url}: {train.samples} training and {test.samples} test images, {len(vocabulary)} words"
     say("dataset", text)
+
+
+def _check_distractors(config: Config) -> None:
+    counts = Counter(entry.class_id for entry in load_captions(config.data.url, "test") for _ in entry.captions)
+    others = sum(counts.values()) - max(counts.values())
+    if others < config.evaluate.distractors:
+        raise ConfigError(
+            f"evaluate.distractors={config.evaluate.distractors}: {config.data.url} has only {others} test captions of "
+            "other classes for some images"
+        )
 
 
 @contextmanager
@@ -224,7 +289,11 @@ def _ray(workers: int) -> Iterator[None]:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         own = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
-        ray.init(logging_level="ERROR", log_to_driver=False, **own)
+        try:
+            ray.init(logging_level="ERROR", log_to_driver=False, **own)
+        except ConnectionError as error:
+            address = os.environ.get("RAY_ADDRESS", "")
+            raise ClusterError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}") from error
     try:
         resources = ray.cluster_resources()
         kind = "GPU" if resources.get("GPU", 0) else "CPU"

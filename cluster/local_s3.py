@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -159,12 +159,13 @@ def _free_ports(count: int) -> dict[str, int]:
 
 def _wait(server: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
+    session = requests.Session()
+    session.trust_env = False  # no proxy stands before this machine's own ports
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise LocalS3Error(f"the local S3 server ended with exit code {server.returncode}; see {log}")
-        try:
-            if requests.get(f"{endpoint}/healthz", timeout=1).ok:
+        with suppress(requests.RequestException):
+            if session.get(f"{endpoint}/healthz", timeout=1).ok:
                 return
-        except requests.RequestException:
-            time.sleep(0.2)
+        time.sleep(0.2)
     raise LocalS3Error(f"the local S3 server did not answer within {_START_SECONDS} s; see {log}")

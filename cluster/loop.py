@@ -21,6 +21,7 @@ from datasets.stream import open_stream
 from dmgan import collective
 from dmgan.config import Config
 from dmgan.run import MetricsLog, Run
+from dmgan.seeds import seed_of
 
 __all__ = ["Stage", "run_stage"]
 
@@ -37,21 +38,21 @@ class Stage:
     engines: dict[str, DeepSpeedEngine]
     extra: dict[str, torch.nn.Module] = field(default_factory=dict)  # alike on every worker
     on_step: Callable[[int], None] = lambda done: None  # after each step, on rank 0
-    on_checkpoint: Callable[[int], None] = lambda done: None  # on rank 0
+    on_checkpoint: Callable[[int], None] = lambda done: None  # on every worker
 
 
 def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, report: Reporter) -> None:
     """Train from the newest checkpoint (or from the start) to `stage.steps`, ending with a checkpoint."""
     done = _restore(stage)
-    if collective.rank() == 0:
-        report(stage.name, done, stage.steps)
     first = collective.rank() == 0
+    if first:
+        report(stage.name, done, stage.steps)
     log = MetricsLog(run, stage.name, done) if first else None
     batches = _batches(stage, config, done, device)
     since, logged = time.monotonic(), done
     while done < stage.steps:
         # A step's random draws are a function of seed, step and worker, so a resumed run makes the same ones.
-        torch.manual_seed((config.train.seed * 1_000_003 + done) * 4096 + collective.rank())
+        torch.manual_seed(seed_of(config.train.seed, done, collective.rank()))
         losses = stage.step(next(batches), done)
         done += 1
         if done % config.train.log_every == 0 or done == stage.steps:
@@ -66,7 +67,7 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
         if done % config.checkpoint.every_steps == 0 or done == stage.steps:
             if log is not None:
                 log.save()
-                stage.on_checkpoint(done)
+            stage.on_checkpoint(done)
             _checkpoint(stage, done)
 
 
@@ -132,5 +133,5 @@ def _restore(stage: Stage) -> int:
         for name, engine in stage.engines.items():
             engine.load(folder / name)
         for name, module in stage.extra.items():
-            module.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
+            module.load_state_dict(torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True))
         return int(state["step"])

@@ -19,13 +19,14 @@ _REFRESH_SECONDS = 0.5
 @ray.remote(num_cpus=0)
 class _Board:
     def __init__(self) -> None:
-        self._latest: dict[str, Any] = {"stage": "", "done": 0, "total": 0, "note": ""}
+        self._stages: dict[str, dict[str, Any]] = {}
 
-    def tell(self, latest: dict[str, Any]) -> None:
-        self._latest = latest
+    def tell(self, stage: str, state: dict[str, Any]) -> None:
+        self._stages[stage] = state
 
-    def latest(self) -> dict[str, Any]:
-        return self._latest
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """The latest of every stage, in the order they began."""
+        return self._stages
 
 
 class Reporter:
@@ -40,7 +41,7 @@ class Reporter:
         self._note = "" if stage != self._stage else self._note if note is None else note
         if stage != self._stage or done >= total or now - self._told > _REFRESH_SECONDS:
             self._told, self._stage = now, stage
-            self._board.tell.remote({"stage": stage, "done": done, "total": total, "note": self._note})
+            self._board.tell.remote(stage, {"done": done, "total": total, "note": self._note})
 
 
 @contextmanager
@@ -59,24 +60,24 @@ def shown_progress(on_stage: Callable[[str], None], unit: str) -> Iterator[Repor
 
 
 def _draw(board: Any, ended: threading.Event, on_stage: Callable[[str], None], unit: str) -> None:
-    stage, last = "", False
-    bar: Any = None
+    bars: dict[str, Any] = {}
+    last = False
     while not last:
         last = ended.wait(_REFRESH_SECONDS)
         try:
-            latest = ray.get(board.latest.remote(), timeout=5)
+            stages = ray.get(board.stages.remote(), timeout=5)
         except ray.exceptions.RayError:
             continue
-        if latest["stage"] != stage:
-            if bar is not None:
-                bar.update(bar.total - bar.n)
-                bar.close()
-            stage = latest["stage"]
-            on_stage(stage)
-            # From where a resumed run goes on; the rate is of what is done now.
-            bar = tqdm(desc=stage, unit=unit, total=latest["total"], initial=latest["done"], dynamic_ncols=True)
-        if bar is not None:
-            bar.set_postfix_str(latest["note"], refresh=False)
-            bar.update(latest["done"] - bar.n)
-    if bar is not None:
-        bar.close()
+        for stage, state in stages.items():
+            if stage not in bars:
+                on_stage(stage)
+                # From where a resumed run goes on; the rate is of what is done now.
+                bars[stage] = tqdm(
+                    desc=stage, unit=unit, total=state["total"], initial=state["done"], dynamic_ncols=True
+                )
+            bar = bars[stage]
+            if not bar.disable:  # closed: the stage is over
+                bar.set_postfix_str(state["note"], refresh=False)
+                bar.update(state["done"] - bar.n)
+                if last or stage != list(stages)[-1]:
+                    bar.close()

@@ -24,6 +24,9 @@ __all__ = ["fit", "planned_steps", "storage_environment"]
 _ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 _STORAGE_KEYS = (
     "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CONFIG_FILE",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -162,6 +165,12 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
         if isinstance(samples, FixedSamples) and (done % config.train.sample_every == 0 or done == steps):
             storage.write_bytes(run.path("samples", f"step_{done:08d}.png"), samples.png(average.module))
 
+    def on_checkpoint(done: int) -> None:
+        with discriminators.full_weights():
+            if collective.rank() == 0:
+                run.save_discriminators(discriminators.module)
+                run.save_generator(average.module, config, done, steps)
+
     stage = Stage(
         name="train",
         batch_size=batch_size,
@@ -171,7 +180,7 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
         engines={"generator": generator, "discriminators": discriminators},
         extra={"average": average.module},
         on_step=on_step,
-        on_checkpoint=lambda done: run.save_generator(average.module, config, done, steps),
+        on_checkpoint=on_checkpoint,
     )
     run_stage(stage, config, run, device, report)
 

@@ -38,13 +38,15 @@ def read(source: Path) -> Iterator[Record]:
     """The records of SOURCE in the order of images.txt. Raises SourceError."""
     root = source / "CUB_200_2011"
     paths = dict(_rows(root / "images.txt", 2))
-    boxes = {row[0]: tuple(float(v) for v in row[1:]) for row in _rows(root / "bounding_boxes.txt", 5)}
+    boxes = {row[0]: _box(root / "bounding_boxes.txt", row) for row in _rows(root / "bounding_boxes.txt", 5)}
     splits = {name: "train" for (name,) in _rows(source / "trainvalclasses.txt", 1)}
     for (name,) in _rows(source / "testclasses.txt", 1):
         if splits.setdefault(name, "test") != "test":
             raise SourceError(f"{source / 'testclasses.txt'}: class {name} is in trainvalclasses.txt too")
     class_ids = {name: i for i, name in enumerate(sorted({p.split("/")[0] for p in paths.values()}))}
     for number, path in paths.items():
+        if path.count("/") != 1:
+            raise SourceError(f"{root / 'images.txt'}: expected <class>/<name>.jpg for image {number}, found {path}")
         folder, name = path.split("/")
         if folder not in splits:
             raise SourceError(f"{source}: class {folder} is in neither trainvalclasses.txt nor testclasses.txt")
@@ -78,10 +80,17 @@ def crop_to_box(image: Image.Image, box: tuple[float, float, float, float]) -> I
     )
 
 
+def _box(path: Path, row: list[str]) -> tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in row[1:])
+    except ValueError:
+        raise SourceError(f"{path}: expected four numbers for image {row[0]}, found {' '.join(row[1:])}") from None
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise SourceError(f"{path}: not found; expected CUB-200-2011's layout with captions under text/") from None
 
 

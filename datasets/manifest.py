@@ -8,7 +8,10 @@ DEST/<split>-000000.tar            WebDataset shards: <key>.jpg and <key>.json f
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from datasets import storage
@@ -48,7 +51,7 @@ class Split:
 @dataclass(frozen=True)
 class Manifest:
     name: str
-    stored_size: int  # pixels a side of the stored images
+    stored_size: int  # pixels of the stored images' shorter side
     resolution: int  # pixels a side of the images given to training
     vocabulary_size: int
     vocabulary_sha256: str
@@ -86,11 +89,22 @@ def load_manifest(url: str) -> tuple[Manifest, Vocabulary]:
     location = storage.join(url, "manifest.json")
     if not storage.exists(location):
         raise ManifestError(f"{location}: not found; pack the dataset first: python -m datasets.pack … {url}")
-    try:
+    with _well_formed(location, "a dataset manifest"):
         manifest = Manifest.from_json(storage.read_bytes(location))
+    location = storage.join(url, "vocabulary.json")
+    words = storage.read_bytes(location)
+    if hashlib.sha256(words).hexdigest() != manifest.vocabulary_sha256:
+        raise ManifestError(f"{location}: is not the vocabulary that the manifest was written with (checksum)")
+    with _well_formed(location, "a vocabulary"):
+        return manifest, Vocabulary.from_json(words)
+
+
+@contextmanager
+def _well_formed(location: str, what: str) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ManifestError(f"{location}: not a dataset manifest ({type(error).__name__}: {error})") from error
-    return manifest, Vocabulary.from_json(storage.read_bytes(storage.join(url, "vocabulary.json")))
+        raise ManifestError(f"{location}: not {what} ({type(error).__name__}: {error})") from error
 
 
 def check_shards(url: str, manifest: Manifest) -> None:
@@ -124,4 +138,6 @@ def load_captions(url: str, split: str) -> list[Captions]:
     location = storage.join(url, f"{split}-captions.json")
     if not storage.exists(location):
         raise ManifestError(f"{location}: not found; pack the dataset again")
-    return [Captions(key, class_id, tuple(texts)) for key, class_id, texts in json.loads(storage.read_bytes(location))]
+    with _well_formed(location, "a list of captions"):
+        entries = json.loads(storage.read_bytes(location))
+        return [Captions(key, class_id, tuple(texts)) for key, class_id, texts in entries]

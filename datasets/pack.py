@@ -44,7 +44,8 @@ def pack(
 ) -> Manifest:
     """Write the records as shards of at most `shard_samples`, then vocabulary and manifest, to `dest`.
 
-    Images are cropped to their box, resized to 76/64 of `resolution` and stored as JPEG. Raises SourceError for an
+    Images are cropped to their box, their shorter side is resized to 76/64 of `resolution`; they are stored as JPEG.
+    Raises SourceError for an
     image that does not open or an image without captions, StorageError for a destination out of reach.
     """
     stored = round(resolution * STORED_PER_RESOLUTION)
@@ -112,8 +113,10 @@ def _encode(record: Record, stored: int, quality: int) -> bytes:
         raise SourceError(f"{record.image}: not a readable image ({error})") from error
     if record.box is not None:
         image = cub.crop_to_box(image, record.box)
+    scale = stored / min(image.size)
+    size = (max(stored, round(image.width * scale)), max(stored, round(image.height * scale)))
     buffer = io.BytesIO()
-    image.resize((stored, stored), Image.Resampling.BILINEAR).save(buffer, "JPEG", quality=quality)
+    image.resize(size, Image.Resampling.BILINEAR).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

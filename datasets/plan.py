@@ -34,10 +34,9 @@ class Block:
     order: tuple[int, ...]
 
 
-def batches_per_worker(samples: int, batch_size: int, world_size: int, drop_last: bool = True) -> int:
-    """How many batches every worker has in an epoch."""
-    share = samples // world_size if drop_last else -(-samples // world_size)
-    return share // batch_size if drop_last else -(-share // batch_size)
+def batches_per_worker(samples: int, batch_size: int, world_size: int) -> int:
+    """How many whole batches every worker has in an epoch."""
+    return samples // world_size // batch_size
 
 
 def plan_epoch(

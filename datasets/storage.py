@@ -19,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 __all__ = [
     "StorageError",
+    "absolute",
     "check_reachable",
     "exists",
     "filesystem",
@@ -26,6 +27,7 @@ __all__ = [
     "join",
     "one_line",
     "read_bytes",
+    "remove",
     "upload_folder",
     "write_bytes",
 ]
@@ -111,6 +113,19 @@ def write_bytes(url: str, content: bytes) -> None:
             raise
 
 
+def remove(url: str) -> None:
+    """Remove a file if it is there."""
+    fs, path = filesystem(url)
+    with one_line(url):
+        if fs.exists(path):
+            fs.rm_file(path)
+
+
+def absolute(url: str) -> str:
+    """The URL as another process, with another working directory, understands it."""
+    return str(Path(url).absolute()) if is_local(url) else url
+
+
 def upload_folder(source: Path, url: str, last: str) -> None:
     """Copy every file of `source` to `url`; the file named `last`, which announces the others, goes last."""
     fs, root = filesystem(url)
@@ -125,7 +140,7 @@ def upload_folder(source: Path, url: str, last: str) -> None:
 
 
 def check_reachable(url: str) -> None:
-    """Raise StorageError if the bucket of `url` cannot be listed or its folder's parents cannot be written."""
+    """Raise StorageError if the bucket of `url` cannot be listed or the folder cannot be made."""
     fs, path = filesystem(url)
     with one_line(url):
         if is_local(url):

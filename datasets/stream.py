@@ -151,8 +151,9 @@ def _image(sample: Sample, manifest: Manifest, rng: np.random.Generator | None) 
         pixels = np.asarray(Image.open(io.BytesIO(sample["jpg"])).convert("RGB"))
     except OSError as error:
         raise DatasetError(f"{sample['key']}: the image does not decode: {error}") from error
-    size, slack = manifest.resolution, manifest.stored_size - manifest.resolution
-    top, left = rng.integers(0, slack + 1, 2) if rng is not None else (slack // 2, slack // 2)
+    size = manifest.resolution
+    down, right = pixels.shape[0] - size, pixels.shape[1] - size
+    top, left = rng.integers(0, (down + 1, right + 1)) if rng is not None else (down // 2, right // 2)
     pixels = pixels[top : top + size, left : left + size]
     if rng is not None and rng.random() < 0.5:
         pixels = pixels[:, ::-1]

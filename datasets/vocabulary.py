@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 __all__ = ["Vocabulary", "tokenize"]
 
-_WORD = re.compile(r"\w+", re.ASCII)
+_WORD = re.compile(r"\w+")
 
 
 def tokenize(caption: str) -> list[str]:
-    """The caption's words in lower case, without punctuation and non-ASCII characters, as in the released code."""
-    return _WORD.findall(caption.replace("�", " ").lower())
+    """The caption's words in lower case without punctuation and non-ASCII characters, as in the released code."""
+    words = _WORD.findall(caption.replace("\ufffd", " ").lower())
+    return [kept for kept in (word.encode("ascii", "ignore").decode() for word in words) if kept]
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,8 @@ class Vocabulary:
     words: tuple[str, ...]
 
     @classmethod
-    def build(cls, captions: Iterable[str], minimum_count: int = 1) -> Vocabulary:
-        counts = Counter(word for caption in captions for word in tokenize(caption))
-        return cls(("<end>", *sorted(w for w, n in counts.items() if n >= minimum_count)))
+    def build(cls, captions: Iterable[str]) -> Vocabulary:
+        return cls(("<end>", *sorted({word for caption in captions for word in tokenize(caption)})))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Vocabulary:

@@ -22,7 +22,8 @@ _PRESETS = Path(__file__).parent / "presets"
 Positive = Annotated[int, Field(gt=0)]
 Batch = Annotated[int, Field(ge=2)]  # batch statistics and mismatches need another image
 Natural = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -130,7 +131,7 @@ class Train(Section):
     batch_size: Batch = Field(10, description="per worker")
     epochs: Positive = 600
     max_steps: Positive | None = Field(None, description="stop after this many steps even if epochs are left")
-    seed: Natural = 0
+    seed: Seed = 0
     workers: Positive = Field(1, description="data-parallel workers")
     threads: Natural = Field(0, description="CPU threads a worker; 0: torch's default")
     batch_statistics: Literal["global", "local"] = Field(
@@ -160,7 +161,7 @@ class Evaluate(Section):
     max_words: Positive = Field(25, description="T, words of a caption used in evaluation")
     distractors: Positive = Field(99, description="R-precision: mismatching captions an image")
     folds: Positive = Field(10, description="R-precision and IS: parts whose mean and deviation are given")
-    seed: Natural = 0
+    seed: Seed = 0
 
 
 class Config(Section):
@@ -201,8 +202,10 @@ def load_config(name_or_path: str | Path | Config | None = None, overrides: Iter
     return parse_config(tree)
 
 
-def parse_config(tree: dict[str, Any]) -> Config:
+def parse_config(tree: Any) -> Config:
     """The configuration of parsed YAML. Raises ConfigError."""
+    if not isinstance(tree, dict):
+        raise ConfigError(f"expected sections such as 'train:', found {type(tree).__name__}")
     for key in _unknown_keys(tree):
         raise ConfigError(f"{key}: unknown key{_suggestion(key)}")
     try:
@@ -211,7 +214,11 @@ def parse_config(tree: dict[str, Any]) -> Config:
         raise ConfigError(_first_line(error)) from error
 
 
-def _read(name_or_path: str | Path) -> dict[str, Any]:
+def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, Any]:
+    if not isinstance(name_or_path, str | Path):
+        raise ConfigError(f"preset: expected a name or a file, found {name_or_path!r}")
+    if depth > 10:
+        raise ConfigError(f"preset: {name_or_path}: presets start from one another without end")
     path = _PRESETS / f"{name_or_path}.yaml"
     if not path.exists():
         path = Path(name_or_path)
@@ -226,7 +233,7 @@ def _read(name_or_path: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as 'train:', found {type(tree).__name__}")
     base = tree.pop("preset", None)
-    return _merge(_read(base), tree) if base is not None else tree
+    return _merge(_read(base, depth + 1), tree) if base is not None else tree
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

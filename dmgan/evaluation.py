@@ -23,9 +23,10 @@ from dmgan.metrics.inception_score import InceptionSums
 from dmgan.metrics.r_precision import FoldCounts, distractors, hits
 from dmgan.run import Run
 from dmgan.samples import to_pixels
+from dmgan.seeds import seed_of
 from dmgan.text import caption_tensors
 
-__all__ = ["Evaluator", "Sums", "scores"]
+__all__ = ["Evaluator", "Sums", "protocol", "scores"]
 
 SPLIT = "test"
 
@@ -66,8 +67,7 @@ class Evaluator:
 
     def _extractor(self) -> Extractor:
         if self.options.features == "inception-v3":
-            assert self.options.inception_weights is not None
-            return InceptionFeatures(self.options.inception_weights, self.device)
+            return InceptionFeatures(str(self.options.inception_weights), self.device)
         groups = [np.flatnonzero(self.classes == c) for c in np.unique(self.classes)]
         prototypes = torch.stack([self.sentences[torch.from_numpy(group)].mean(0) for group in groups])
         return DamsmFeatures(self.encoders, prototypes, self.config.objective.gamma3)
@@ -93,7 +93,8 @@ class Evaluator:
         images = torch.from_numpy(to_pixels(self._generate(indices, captions))).permute(0, 3, 1, 2).to(self.device)
         features, logits = self.extractor(images)
         part = np.array(indices) * self.options.folds // self.options.images
-        colour = colour_hits(images.float() / 127.5 - 1, [self.texts[c] for c in captions])
+        birds = self.config.data.draw_birds  # elsewhere a caption's colour need not be where theirs is
+        colour = colour_hits(images.float() / 127.5 - 1, [self.texts[c] for c in captions]) if birds else []
         return Sums(
             FeatureSums.of(features),
             InceptionSums.of(logits, part, self.options.folds),
@@ -104,7 +105,7 @@ class Evaluator:
     def _generate(self, indices: Sequence[int], captions: np.ndarray) -> Tensor:
         dims = (self.generator.noise_dim, self.generator.condition_dim)
         draws = [
-            torch.randn(sum(dims), generator=torch.Generator().manual_seed(self.options.seed * 1_000_003 + k))
+            torch.randn(sum(dims), generator=torch.Generator().manual_seed(seed_of(self.options.seed, k)))
             for k in indices
         ]
         noise, eps = torch.stack(draws).to(self.device).split(dims, dim=1)
@@ -128,9 +129,16 @@ class Evaluator:
     def real(self, rank: int, world_size: int) -> FeatureSums:
         """Features of this worker's share of the real test images."""
         batches = open_images(self.config.data.url, SPLIT, self.options.batch_size, rank, world_size)
+        # Of no image, where there are more workers than images, the sums are of the extractor's width all the same.
+        size = self.config.model.image_sizes[-1]
+        nothing = self.extractor(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=self.device))[0][:0]
         parts = [FeatureSums.of(self.extractor(images.to(self.device))[0]) for images in batches]
-        width = self.config.model.word_dim if not parts else len(parts[0].total)
-        return sum(parts, FeatureSums(0, np.zeros(width), np.zeros((width, width))))
+        return sum(parts, FeatureSums.of(nothing))
+
+
+def protocol(config: Config) -> dict[str, Any]:
+    """What the scores depend on besides the weights."""
+    return {"data": config.data.url, **config.evaluate.model_dump(exclude={"enabled", "batch_size"})}
 
 
 def scores(config: Config, generated: Sums, real: FeatureSums) -> dict[str, Any]:
@@ -143,6 +151,7 @@ def scores(config: Config, generated: Sums, real: FeatureSums) -> dict[str, Any]
         "r_precision": {"mean": precision[0], "std": precision[1]},
         "images": generated.features.n,
         "features": options.features,
+        "protocol": protocol(config),
     }
     if generated.colour[0]:
         result["colour_accuracy"] = float(generated.colour[1] / generated.colour[0])

@@ -12,6 +12,7 @@ from PIL import Image
 from dmgan.config import Config
 from dmgan.run import Run
 from dmgan.samples import caption_grid, generate, to_pixels
+from dmgan.seeds import seed_of
 from dmgan.text import caption_tensors
 from dmgan.words import top_words
 
@@ -21,8 +22,8 @@ __all__ = ["generate_files"]
 def generate_files(config: Config, run: Run, captions: Sequence[str], out: Path, count: int, seed: int) -> list[Path]:
     """Write `count` images a caption (the last stage, PNG) to `out`, and grid.png with every stage of the first.
 
-    Also words.txt, the words the memory wrote and read for each caption. Raises ValueError for a caption without a
-    known word.
+    Also words.txt, the words the memory wrote and read for each caption. Raises UnknownWordsError for a caption
+    without a known word.
     """
     vocabulary = run.read_vocabulary()
     numbers, lengths = caption_tensors(captions, vocabulary, config.evaluate.max_words)
@@ -30,7 +31,7 @@ def generate_files(config: Config, run: Run, captions: Sequence[str], out: Path,
     out.mkdir(parents=True, exist_ok=True)
     written, grid, notes = [], [], []
     for row, caption in enumerate(captions):
-        draw = torch.Generator().manual_seed(seed * 1_000_003 + row)
+        draw = torch.Generator().manual_seed(seed_of(seed, row))
         noise = torch.randn(count, generator.noise_dim, generator=draw)
         output = generate(
             generator, encoders, numbers[row].expand(count, -1), lengths[row].expand(count).contiguous(), noise
@@ -44,7 +45,7 @@ def generate_files(config: Config, run: Run, captions: Sequence[str], out: Path,
         words = vocabulary.decode(numbers[row][: int(lengths[row])].tolist())
         for stage, top in enumerate(top_words(output, 0, words), start=1):
             for kind, entries in top.items():
-                listed = ", ".join(f"{word} {value:.2f}" for word, value in entries)
+                listed = ", ".join(f"{word} {value:.2f}" for _, word, value in entries)
                 notes.append(f"{caption} | refinement {stage} | {kind}: {listed}")
     (out / "grid.png").write_bytes(caption_grid(captions, grid))
     (out / "words.txt").write_text("\n".join(notes) + "\n")

@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("dmgan: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     except Exception as error:
-        failure = _training_failure(error)
+        failure = _job_failure(error)
         if failure is None:
             raise
-        print(f"dmgan: training failed: {failure}", file=sys.stderr)
+        print(f"dmgan: {failure}", file=sys.stderr)
         return 1
 
 
@@ -77,7 +77,8 @@ def _run(options: argparse.Namespace) -> int:
     from dmgan.run import Run
 
     name = options.name or (Path(options.config).stem if options.config else "quickstart")
-    run = Run(storage.join(options.storage, name))
+    # Absolute: Ray's workers have other working directories.
+    run = Run(storage.join(storage.absolute(options.storage), name))
     config = _config(options, run)
     if options.command == "generate":
         return _generate(options, config, run)
@@ -89,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
             return 0
         job.main_job(config, run)
         return 0
-    with job.opened(config, run, cluster=options.command != "report"):
+    with job.opened(config, run, {options.command} - {"report"}):
         if options.command == "pretrain":
             job.training_stages(config, run, until="pretrain")
         elif options.command == "evaluate":
@@ -106,41 +107,68 @@ def _config(options: argparse.Namespace, run: object) -> Config:
     assert isinstance(run, Run)
     overrides = [*options.set, *([f"train.workers={options.workers}"] if options.workers is not None else [])]
     if options.config is None and run.has("run.yaml"):
-        return load_config(run.read_config(), overrides)
-    return load_config(options.config, overrides)
+        return _absolute(load_config(run.read_config(), overrides))
+    return _absolute(load_config(options.config, overrides))
+
+
+def _absolute(config: Config) -> Config:
+    """The configuration with the paths in it absolute."""
+    from datasets import storage
+
+    changed = config.model_copy(deep=True)
+    for section, key in (
+        (changed.data, "url"),
+        (changed.pretrain, "encoders"),
+        (changed.pretrain, "inception_weights"),
+        (changed.evaluate, "inception_weights"),
+    ):
+        if getattr(section, key):
+            setattr(section, key, storage.absolute(getattr(section, key)))
+    return changed
 
 
 def _generate(options: argparse.Namespace, config: Config, run: object) -> int:
     from dmgan.generate import generate_files
     from dmgan.run import Run
+    from dmgan.text import UnknownWordsError
 
     assert isinstance(run, Run)
     captions = list(options.caption)
     if options.captions is not None:
         if not options.captions.is_file():
             raise ConfigError(f"--captions {options.captions}: not found")
-        captions += [line.strip() for line in options.captions.read_text().splitlines() if line.strip()]
+        try:
+            text = options.captions.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--captions {options.captions}: not readable as text: {error}") from error
+        captions += [line.strip() for line in text.splitlines() if line.strip()]
     if not captions:
         raise ConfigError("generate: no captions; give --caption TEXT or --captions FILE")
     if options.count < 1:
         raise ConfigError(f"--count {options.count}: expected at least 1")
     try:
         files = generate_files(config, run, captions, options.out, options.count, options.seed)
-    except ValueError as error:
+    except UnknownWordsError as error:
         raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"--out {options.out}: cannot be written: {error}") from error
     print(f"{len(files)} images in {options.out}, all captions in {files[-1]}")
     return 0
 
 
-def _training_failure(error: Exception) -> str | None:
-    """The first worker's reason if this is Ray Train's report of a failed training, else None."""
+def _job_failure(error: Exception) -> str | None:
+    """The reason in one line if this is Ray's report of a failed job on the workers, else None."""
+    from ray.exceptions import RayError
     from ray.train import TrainingFailedError
 
-    if not isinstance(error, TrainingFailedError):
+    if isinstance(error, TrainingFailedError):
+        what, causes = "training", list(getattr(error, "worker_failures", {}).values()) or [error]
+    elif isinstance(error, RayError):
+        what, causes = "evaluation", [error]
+    else:
         return None
-    causes = list(getattr(error, "worker_failures", {}).values()) or [error]
     lines = [line for line in str(causes[0]).strip().splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return f"{what} failed: {lines[-1] if lines else type(error).__name__}"
 
 
 if __name__ == "__main__":

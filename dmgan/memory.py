@@ -128,7 +128,7 @@ class WordProjection(nn.Module):
 
 
 class ConcatResponse(nn.Module):
-    """Eq. 6: [o, r], (B, N_r, H, W) twice -> (B, 2 N_r, H, W)."""
+    """Eq. 6: [r, o] (the image first, as released), (B, N_r, H, W) twice -> (B, 2 N_r, H, W)."""
 
     def forward(self, memory: Tensor, image: Tensor) -> tuple[Tensor, None]:
         return torch.cat([image, memory], dim=1), None
@@ -136,6 +136,8 @@ class ConcatResponse(nn.Module):
 
 class GatedResponse(nn.Module):
     """Eq. 9: o·g_r + r·(1 − g_r), (B, N_r, H, W) twice -> (B, 2 N_r, H, W), response gate g_r (B, 1, H, W).
+
+    W sees [r, o], the image first, as released.
 
     The released network goes on with the fused feature beside itself, hence 2 N_r channels.
     """

@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from dmgan.discriminator import Discriminator
 from dmgan.generator import Generator
 from dmgan.image_encoder import ImageEncoder, InceptionTrunk
+from dmgan.layers import SpectralNormConv2d
 from dmgan.text_encoder import TextEncoder
 
 __all__ = [
-    "ReferenceError",
+    "StateDictError",
     "export",
+    "export_discriminator",
     "load_discriminator",
     "load_generator",
     "load_image_encoder",
@@ -71,20 +73,25 @@ SPECTRAL: Rules = (
 TEXT_ENCODER: Rules = ((r"encoder\.", "embed."), (r"rnn\.", "rnn."))
 
 
-class ReferenceError(Exception):
+class StateDictError(Exception):
     """A state dict is not the network's it should be; one line with the first tensor that does not fit."""
 
 
 def load_generator(state_dict: StateDict) -> Generator:
     """DM-GAN's netG (CUB, COCO or any other sizes), or AttnGAN's (attention in place of memory), in evaluation mode."""
     theirs = _bare(state_dict)
-    fc, condition = _need(theirs, "h_net1.fc.0.weight"), _need(theirs, "ca_net.fc.weight")
-    image_dim = _need(theirs, "img_net1.img.0.weight").shape[1]
+    fc, condition = _need(theirs, "h_net1.fc.0.weight", 2), _need(theirs, "ca_net.fc.weight", 2)
+    image_dim = _need(theirs, "img_net1.img.0.weight", 4).shape[1]
     base_size = 4 * fc.shape[0] // (32 * image_dim)
+    if base_size < 4 or base_size & (base_size - 1) or fc.shape[1] <= condition.shape[0] // 4:
+        raise StateDictError(
+            f"h_net1.fc.0.weight: has shape {_shape(fc)}, "
+            f"expected (32·2^k·{image_dim})×({condition.shape[0] // 4} + noise)"
+        )
     refinements = len({m.group(1) for m in (re.match(r"h_net(\d+)\.", k) for k in theirs) if m}) - 1
     blocks = {m.group(1) for m in (re.match(r"h_net2\.residual\.(\d+)\.", k) for k in theirs) if m}
     attention = any(".att." in key for key in theirs)
-    memory = theirs.get("h_net2.M_w.0.weight")
+    memory = _need(theirs, "h_net2.M_w.0.weight", 3) if "h_net2.M_w.0.weight" in theirs else None
     generator = Generator(
         architecture="attention" if attention else "m_wg_rg",
         word_dim=condition.shape[1],
@@ -104,8 +111,8 @@ def load_generator(state_dict: StateDict) -> Generator:
 def load_discriminator(state_dict: StateDict) -> Discriminator:
     """DM-GAN's netD0, netD1 or netD2; the image size is that of its number of halvings. In training mode."""
     theirs = _bare(state_dict)
-    width = _need(theirs, "img_code_s16.0.module.weight_bar").shape[0]
-    joint = _need(theirs, "COND_DNET.jointConv.0.module.weight_bar")
+    width = _need(theirs, "img_code_s16.0.module.weight_bar", 4).shape[0]
+    joint = _need(theirs, "COND_DNET.jointConv.0.module.weight_bar", 4)
     # Halvings are the 4×4 convolutions of the encoder; the 3×3 ones keep the size.
     halvings = sum(theirs[key].shape[-1] == 4 for key in _encoder_weights(theirs))
     discriminator = Discriminator(4 * 2**halvings, width, joint.shape[1] - joint.shape[0])
@@ -115,15 +122,15 @@ def load_discriminator(state_dict: StateDict) -> Discriminator:
 def load_text_encoder(state_dict: StateDict) -> TextEncoder:
     """DM-GAN's or AttnGAN's RNN_ENCODER (a bidirectional LSTM), in evaluation mode."""
     theirs = _bare(state_dict)
-    words, embedding = _need(theirs, "encoder.weight").shape
-    encoder = TextEncoder(words, 2 * _need(theirs, "rnn.weight_hh_l0").shape[1], embedding)
+    words, embedding = _need(theirs, "encoder.weight", 2).shape
+    encoder = TextEncoder(words, 2 * _need(theirs, "rnn.weight_hh_l0", 2).shape[1], embedding)
     return _fill(encoder, theirs, TEXT_ENCODER).eval()
 
 
 def load_image_encoder(state_dict: StateDict) -> ImageEncoder:
     """DM-GAN's or AttnGAN's CNN_ENCODER (Inception-v3 with two linear maps), in evaluation mode."""
     theirs = _bare(state_dict)
-    encoder = ImageEncoder(InceptionTrunk(), _need(theirs, "emb_features.weight").shape[0])
+    encoder = ImageEncoder(InceptionTrunk(), _need(theirs, "emb_features.weight", 4).shape[0])
     rules = [(r"emb_", "emb_")]
     for part, module in (("local", encoder.trunk.local), ("top", encoder.trunk.top)):
         assert isinstance(module, nn.Module)
@@ -148,6 +155,37 @@ def discriminator_rules(theirs: StateDict) -> Rules:
 def _encoder_weights(theirs: StateDict) -> list[str]:
     """Names of the encoder's weights in the order of its convolutions."""
     return sorted(key for key in theirs if key.startswith("img_code_") and key.endswith("weight_bar"))
+
+
+def export_discriminator(discriminator: Discriminator) -> dict[str, Tensor]:
+    """The state dict of one of our discriminators under the authors' names.
+
+    Raises StateDictError for images below 64 pixels, for which they have none.
+    """
+    convolutions = [(i, m) for i, m in enumerate(discriminator.encode) if isinstance(m, SpectralNormConv2d)]
+    halvings = sum(m.weight.shape[-1] == 4 for _, m in convolutions)
+    if halvings < 4:
+        raise StateDictError(f"images of {4 * 2**halvings} pixels: the authors' discriminators start at 64")
+    last = 2**halvings  # img_code_s64 brings 256 pixels to 4
+    names = [f"img_code_s16.{2 * i}" for i in range(4)]
+    names += [f"img_code_s{2 ** (i + 1)}.0" for i in range(4, halvings)]
+    names += [f"img_code_s{last}_{i + 1}.0" for i in range(len(convolutions) - halvings)]
+    rules = [(rf"encode\.{i}\.", f"{name}.module.") for (i, _), name in zip(convolutions, names, strict=True)]
+    rules += [
+        (r"joint\.0\.", "COND_DNET.jointConv.0.module."),
+        (r"conditional_logit\.", "COND_DNET.outlogits.0."),
+        (r"unconditional_logit\.", "UNCOND_DNET.outlogits.0."),
+    ]
+    written = {}
+    for name, value in discriminator.state_dict().items():
+        theirs = our_name(
+            name,
+            tuple(rules),
+            ((r"\.module\.weight$", ".module.weight_bar"), (r"\.module\.(u|v)$", ".module.weight_{0}")),
+        )
+        assert theirs is not None
+        written[theirs] = value
+    return written
 
 
 def our_name(theirs: str, rules: Rules, suffixes: Rules = ()) -> str | None:
@@ -178,16 +216,16 @@ def _expand(template: str, groups: Sequence[str]) -> str:
 def export(module: nn.Module) -> dict[str, Tensor]:
     """The state dict of one of our networks (generator, text or image encoder) under the authors' names.
 
-    Raises ReferenceError for a network of which they have none: a compact image encoder, Table 3's ablations.
+    Raises StateDictError for a network of which they have none: a compact image encoder, Table 3's ablations.
     """
     if isinstance(module, Generator) and module.architecture not in ("m_wg_rg", "attention"):
-        raise ReferenceError(f"model.memory={module.architecture}: the authors released no such generator")
+        raise StateDictError(f"model.memory={module.architecture}: the authors released no such generator")
     rules = {Generator: GENERATOR_EXPORT, TextEncoder: TEXT_ENCODER_EXPORT, ImageEncoder: IMAGE_ENCODER_EXPORT}
     written: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
         theirs = our_name(name, rules[type(module)])
         if theirs is None or (isinstance(module, ImageEncoder) and not isinstance(module.trunk, InceptionTrunk)):
-            raise ReferenceError(f"{name}: the authors have no network with such a tensor")
+            raise StateDictError(f"{name}: the authors have no network with such a tensor")
         written[theirs] = value[..., None] if theirs.endswith("att.conv_context.weight") else value
     return written
 
@@ -198,16 +236,16 @@ def _fill(module: M, theirs: StateDict, rules: Rules, suffixes: Rules = ()) -> M
     for key, value in theirs.items():
         name = our_name(key, rules, suffixes)
         if name is None or name not in ours:
-            raise ReferenceError(
+            raise StateDictError(
                 f"{key}: unexpected tensor of shape {_shape(value)}; the network has none of that name"
             )
         if value.shape != ours[name].shape:
-            raise ReferenceError(f"{key}: has shape {_shape(value)}, expected {_shape(ours[name])}")
+            raise StateDictError(f"{key}: has shape {_shape(value)}, expected {_shape(ours[name])}")
         found[name] = value
     for name, value in ours.items():
         # Checkpoints of PyTorch before 0.4.1 do not count batches.
         if name not in found and not name.endswith("num_batches_tracked"):
-            raise ReferenceError(f"{name}: missing tensor of shape {_shape(value)}")
+            raise StateDictError(f"{name}: missing tensor of shape {_shape(value)}")
     module.load_state_dict({**ours, **found})
     return module
 
@@ -218,10 +256,13 @@ def _bare(state_dict: StateDict) -> dict[str, Tensor]:
     return {key.removeprefix("module.") if prefixed else key: torch.as_tensor(v) for key, v in state_dict.items()}
 
 
-def _need(theirs: Mapping[str, Tensor], key: str) -> Tensor:
+def _need(theirs: Mapping[str, Tensor], key: str, dims: int) -> Tensor:
     if key not in theirs:
-        raise ReferenceError(f"{key}: missing; is this the state dict of another network?")
-    return theirs[key]
+        raise StateDictError(f"{key}: missing; is this the state dict of another network?")
+    value = theirs[key]
+    if value.dim() != dims or 0 in value.shape:
+        raise StateDictError(f"{key}: has shape {_shape(value)}, expected {dims} dimensions")
+    return value
 
 
 def _shape(value: Tensor) -> str:
@@ -259,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         else:
             export_run(options.run, options.out)
-    except (ConfigError, PickleError, ReferenceError, StorageError) as error:
+    except (ConfigError, PickleError, StateDictError, StorageError) as error:
         print(f"dmgan.reference: {error}", file=sys.stderr)
         return 2
     print(options.out)

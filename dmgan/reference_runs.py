@@ -13,9 +13,17 @@ from torch import Tensor
 from datasets import storage
 from datasets.pickles import PickleError, read_plain_pickle
 from datasets.vocabulary import Vocabulary
-from dmgan.config import Config, Model
+from dmgan.config import ConfigError, parse_config
+from dmgan.discriminator import Discriminator
 from dmgan.networks import Encoders
-from dmgan.reference import ReferenceError, export, load_generator, load_image_encoder, load_text_encoder
+from dmgan.reference import (
+    StateDictError,
+    export,
+    export_discriminator,
+    load_generator,
+    load_image_encoder,
+    load_text_encoder,
+)
 from dmgan.run import Run
 
 __all__ = ["export_run", "import_run", "read_vocabulary"]
@@ -26,31 +34,43 @@ def import_run(
 ) -> Run:
     """Write a run folder `out` that `generate` and `evaluate` accept from the authors' files.
 
-    Raises ReferenceError, PickleError or StorageError, before anything is written.
+    Raises StateDictError, ConfigError, PickleError or StorageError, before anything is written.
     """
+    if Run(out).has("run.yaml"):
+        raise ConfigError(f"{out}: holds a run already; choose another --out")
     generator = _load(generator_file, load_generator)
     text, image = _load(text_file, load_text_encoder), _load(image_file, load_image_encoder)
     vocabulary = read_vocabulary(captions_file)
+    word_dims = {
+        generator_file: generator.conditioning.fc.in_features,
+        text_file: 2 * text.rnn.hidden_size,
+        image_file: image.emb_cnn_code.out_features,
+    }
+    if len(set(word_dims.values())) > 1:
+        listed = ", ".join(f"{Path(file).name} {dim}" for file, dim in word_dims.items())
+        raise StateDictError(f"the networks are not of one model, their word features differ: {listed}")
     if len(vocabulary) != text.embed.num_embeddings:
-        raise ReferenceError(
+        raise StateDictError(
             f"{captions_file}: has {len(vocabulary)} words, "
             f"the text encoder was trained with {text.embed.num_embeddings}"
         )
     refinement = generator.refinements[0] if len(generator.refinements) else None
-    model = Model(
-        memory=generator.architecture,
-        word_dim=generator.conditioning.fc.in_features,
-        image_dim=generator.to_image[0][0].in_channels,
-        memory_dim=refinement.write.M_w[0].out_channels if generator.architecture == "m_wg_rg" and refinement else 128,
-        condition_dim=generator.condition_dim,
-        noise_dim=generator.noise_dim,
-        base_size=generator.base_size,
-        refinements=len(generator.refinements),
-        residual_blocks=len(refinement.residual) if refinement else 0,
-        embedding_dim=text.embed.embedding_dim,
-        padding_mask=padding_mask,
-    )
-    config = Config(model=model)
+    sizes: dict[str, Any] = {
+        "memory": generator.architecture,
+        "word_dim": generator.conditioning.fc.in_features,
+        "image_dim": generator.to_image[0][0].in_channels,
+        "memory_dim": refinement.write.M_w[0].out_channels
+        if generator.architecture == "m_wg_rg" and refinement
+        else 128,
+        "condition_dim": generator.condition_dim,
+        "noise_dim": generator.noise_dim,
+        "base_size": generator.base_size,
+        "refinements": len(generator.refinements),
+        "residual_blocks": len(refinement.residual) if refinement else 0,
+        "embedding_dim": text.embed.embedding_dim,
+        "padding_mask": padding_mask,
+    }
+    config = parse_config({"model": sizes})
     run = Run(out)
     run.save_encoders(Encoders(text, image), vocabulary)
     run.save_generator(generator, config, step=0, steps=0)
@@ -59,14 +79,18 @@ def import_run(
 
 
 def export_run(run_url: str, out: str) -> None:
-    """Write the run's generator and encoders as netG.pth, text_encoder.pth and image_encoder.pth into the folder `out`.
+    """Write netG.pth, text_encoder.pth, image_encoder.pth, captions.pickle and the run's netD0.pth … to `out`.
 
-    Raises ReferenceError where the authors have no such network.
+    Raises StateDictError where the authors have no such network.
     """
     run = Run(run_url)
-    encoders = run.load_encoders(run.read_config())
+    config = run.read_config()
+    encoders = run.load_encoders(config)
     networks = {"netG": run.load_generator(), "text_encoder": encoders.text, "image_encoder": encoders.image}
     states = {name: export(network) for name, network in networks.items()}
+    for i, discriminator in enumerate(run.load_discriminators(config) or ()):
+        assert isinstance(discriminator, Discriminator)
+        states[f"netD{i}"] = export_discriminator(discriminator)
     for name, state in states.items():
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -80,7 +104,7 @@ def read_vocabulary(captions_file: str) -> Vocabulary:
     """The words of the authors' captions.pickle, [train captions, test captions, number → word, word → number]."""
     data = read_plain_pickle(storage.read_bytes(captions_file), captions_file)
     words = data[2] if isinstance(data, list) and len(data) == 4 else None
-    if not isinstance(words, dict) or sorted(words) != list(range(len(words))):
+    if not isinstance(words, dict) or set(words) != set(range(len(words))):
         raise PickleError(f"{captions_file}: expected [train captions, test captions, number → word, word → number]")
     return Vocabulary(tuple(str(words[i]) for i in range(len(words))))
 
@@ -91,10 +115,10 @@ def _load(file: str, load: Any) -> Any:
             io.BytesIO(storage.read_bytes(file)), map_location="cpu", weights_only=True
         )
         if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-            raise ReferenceError("not a state dict of tensors")
+            raise StateDictError("not a state dict of tensors")
         return load(state)
-    except ReferenceError as error:
-        raise ReferenceError(f"{Path(file).name}: {error}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except StateDictError as error:
+        raise StateDictError(f"{Path(file).name}: {error}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ReferenceError(f"{Path(file).name}: not a file of tensors alone: {reason}") from None
+        raise StateDictError(f"{Path(file).name}: not a file of tensors alone: {reason}") from None

@@ -15,11 +15,12 @@ import numpy as np
 from PIL import Image
 
 from datasets import storage
+from datasets.birds import COLOURS
 from dmgan.config import Config
 from dmgan.generator import GeneratorOutput
 from dmgan.run import Run
 from dmgan.samples import FixedSamples, to_pixels
-from dmgan.words import top_words
+from dmgan.words import Word, top_words
 
 __all__ = ["PUBLISHED", "write_report"]
 
@@ -77,13 +78,22 @@ def _headline(config: Config, run: Run, evaluation: dict[str, Any] | None) -> st
     cards = [(str(run.trained_steps()), "steps trained")]
     if evaluation:
         cards = [
-            (_percent(evaluation["r_precision"]["mean"]), "R-precision (chance 1 %)"),
+            (
+                _percent(evaluation["r_precision"]["mean"]),
+                f"R-precision (chance {_percent(1 / (evaluation['distractors'] + 1))})",
+            ),
             (f"{evaluation['fid']:.2f}", f"FID on {evaluation['features']} features"),
             (f"{evaluation['inception_score']['mean']:.2f}", f"IS on {evaluation['features']} features"),
             *cards,
         ]
         if "colour_accuracy" in evaluation:
-            cards.insert(1, (_percent(evaluation["colour_accuracy"]), "body colour as captioned (chance 10 %)"))
+            cards.insert(
+                1,
+                (
+                    _percent(evaluation["colour_accuracy"]),
+                    f"body colour as captioned (chance {_percent(1 / len(COLOURS))})",
+                ),
+            )
     boxes = "".join(
         f"<div class='card'><b>{value}</b><span>{html.escape(label)}</span></div>" for value, label in cards
     )
@@ -115,7 +125,7 @@ def _word_table(samples: FixedSamples, output: GeneratorOutput) -> str:
         words = samples.vocabulary.decode(samples.numbers[row][: int(samples.lengths[row])].tolist())
         for i, stage in enumerate(top_words(output, row, words)):
             image = to_pixels(output.images[i + 1][row : row + 1])[0]
-            peak = [words.index(word) for word, _ in stage["read"]]
+            peak = [position for position, _, _ in stage["read"]]
             maps = "".join(
                 f"<td>{_image(_heat(image, output.attention[i][row, t].cpu().numpy()), words[t])}"
                 f"<span class='note'>{html.escape(words[t])}</span></td>"
@@ -135,10 +145,10 @@ def _word_table(samples: FixedSamples, output: GeneratorOutput) -> str:
     )
 
 
-def _word_list(words: list[tuple[str, float]]) -> str:
+def _word_list(words: list[Word]) -> str:
     items = "".join(
         f"<li><span class='bar' style='width:{60 * value:.0f}px'></span>{html.escape(word)} {value:.2f}</li>"
-        for word, value in words
+        for _, word, value in words
     )
     return f"<ul class='words'>{items}</ul>"
 
@@ -190,7 +200,7 @@ def _plot(lines: list[dict[str, Any]]) -> str:
     for axis, (group, names) in zip(axes[0], groups.items(), strict=True):
         for name in names:
             axis.plot(steps, [line["losses"][name] for line in lines], label=name, linewidth=1)
-        axis.set(title=group, xlabel="step", ylabel="loss (nats)" if group != "conditioning" else "KL (nats)")
+        axis.set(title=group, xlabel="step", ylabel="loss (nats)")
         axis.grid(alpha=0.3)
         if len(names) > 1:
             axis.legend(fontsize=7)

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import safetensors.torch
 import yaml
+from safetensors import SafetensorError
 from torch import nn
 
 from datasets import storage
 from datasets.vocabulary import Vocabulary
 from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.generator import Generator
-from dmgan.networks import Encoders, build_encoders, build_generator
+from dmgan.networks import Discriminators, Encoders, build_discriminators, build_encoders, build_generator
 
 __all__ = ["MetricsLog", "Run"]
 
@@ -41,17 +44,16 @@ class Run:
         return storage.exists(self.path(*parts))
 
     def read_json(self, name: str) -> Any:
-        return json.loads(storage.read_bytes(self.path(name)))
+        with self._well_formed(name):
+            return json.loads(storage.read_bytes(self.path(name)))
 
     def write_json(self, name: str, value: Any) -> None:
         storage.write_bytes(self.path(name), (json.dumps(value, indent=2) + "\n").encode())
 
     def read_config(self) -> Config:
         """Raises ConfigError where run.yaml is not a configuration of this version."""
-        try:
+        with self._well_formed("run.yaml"):
             return parse_config(yaml.safe_load(storage.read_bytes(self.path("run.yaml"))))
-        except ConfigError as error:
-            raise ConfigError(f"{self.path('run.yaml')}: {error}") from None
 
     def write_config(self, config: Config) -> None:
         storage.write_bytes(self.path("run.yaml"), config.to_yaml().encode())
@@ -59,10 +61,13 @@ class Run:
     def read_metrics(self) -> list[dict[str, Any]]:
         if not self.has("metrics.jsonl"):
             return []
-        return [json.loads(line) for line in storage.read_bytes(self.path("metrics.jsonl")).splitlines() if line]
+        with self._well_formed("metrics.jsonl"):
+            return [json.loads(line) for line in storage.read_bytes(self.path("metrics.jsonl")).splitlines() if line]
 
     def read_vocabulary(self) -> Vocabulary:
-        return Vocabulary.from_json(self._needed("vocabulary.json", "pretrain"))
+        words = self._needed("vocabulary.json", "pretrain")
+        with self._well_formed("vocabulary.json"):
+            return Vocabulary.from_json(words)
 
     def save_encoders(self, encoders: Encoders, vocabulary: Vocabulary) -> None:
         """The encoders last: where they are, the vocabulary is."""
@@ -71,8 +76,10 @@ class Run:
 
     def load_encoders(self, config: Config) -> Encoders:
         """The run's encoders, frozen and in evaluation mode."""
+        tensors = self._needed("encoders.safetensors", "pretrain")
         encoders = build_encoders(config.model, len(self.read_vocabulary()))
-        encoders.load_state_dict(safetensors.torch.load(self._needed("encoders.safetensors", "pretrain")))
+        with self._well_formed("encoders.safetensors"):
+            encoders.load_state_dict(safetensors.torch.load(tensors))
         return encoders.eval().requires_grad_(False)
 
     def save_generator(self, generator: nn.Module, config: Config, step: int, steps: int) -> None:
@@ -80,11 +87,31 @@ class Run:
         storage.write_bytes(self.path("generator.safetensors"), _tensors(generator))
         self.write_json("generator.json", {"step": step, "steps": steps, "model": config.model.model_dump()})
 
+    def set_planned_steps(self, steps: int) -> None:
+        """Note in generator.json, where there is one, that training goes on to `steps`."""
+        if self.has("generator.json"):
+            self.write_json("generator.json", {**self.read_json("generator.json"), "steps": steps})
+
+    def save_discriminators(self, discriminators: nn.Module) -> None:
+        storage.write_bytes(self.path("discriminators.safetensors"), _tensors(discriminators))
+
+    def load_discriminators(self, config: Config) -> Discriminators | None:
+        """The run's discriminators in training mode; None where there are none (an imported run)."""
+        if not self.has("discriminators.safetensors"):
+            return None
+        discriminators = build_discriminators(config.model)
+        with self._well_formed("discriminators.safetensors"):
+            tensors = storage.read_bytes(self.path("discriminators.safetensors"))
+            discriminators.load_state_dict(safetensors.torch.load(tensors))
+        return discriminators
+
     def load_generator(self) -> Generator:
         """The run's averaged generator in evaluation mode."""
-        about = json.loads(self._needed("generator.json", "train"))
-        generator = build_generator(Model.model_validate(about["model"]))
-        generator.load_state_dict(safetensors.torch.load(self._needed("generator.safetensors", "train")))
+        about, tensors = self._needed("generator.json", "train"), self._needed("generator.safetensors", "train")
+        with self._well_formed("generator.json"):
+            generator = build_generator(Model.model_validate(json.loads(about)["model"]))
+        with self._well_formed("generator.safetensors"):
+            generator.load_state_dict(safetensors.torch.load(tensors))
         return generator.eval().requires_grad_(False)
 
     def trained_steps(self) -> int:
@@ -95,6 +122,15 @@ class Run:
         if not self.has(name):
             raise ConfigError(f"{self.path(name)}: not found; run `python -m dmgan.launch {command}` first")
         return storage.read_bytes(self.path(name))
+
+    @contextmanager
+    def _well_formed(self, name: str) -> Iterator[None]:
+        """Turn what a damaged file raises into one line that names it."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, SafetensorError, ConfigError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ConfigError(f"{self.path(name)}: damaged or not of this model: {reason}") from error
 
 
 def _tensors(module: nn.Module) -> bytes:

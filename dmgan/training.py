@@ -19,6 +19,7 @@ from dmgan.engine import Engine
 from dmgan.matching import matching_loss, sentence_scores, word_scores
 from dmgan.networks import Encoders
 from dmgan.objectives import conditioning_loss, discriminator_loss, generator_loss
+from dmgan.seeds import seed_of
 
 __all__ = ["GanTraining", "Text", "draw_noise", "pyramid"]
 
@@ -35,7 +36,7 @@ class Text:
 
 def draw_noise(dims: tuple[int, ...], *, seed: int, step: int, batch_size: int) -> tuple[Tensor, ...]:
     """Standard normal draws (b, d) for each d in `dims`: a function of seed, step and position in the global batch."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    generator = torch.Generator().manual_seed(seed_of(seed, step))
     everyone = torch.randn(collective.world_size() * batch_size, sum(dims), generator=generator)
     return everyone[collective.rank() * batch_size :][:batch_size].split(dims, dim=1)
 

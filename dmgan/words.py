@@ -10,7 +10,7 @@ from dmgan.generator import GeneratorOutput
 
 __all__ = ["Word", "top_words"]
 
-Word = tuple[str, float]
+Word = tuple[int, str, float]  # position in the caption, word, value
 
 
 def top_words(out: GeneratorOutput, row: int, words: Sequence[str], count: int = 5) -> list[dict[str, list[Word]]]:
@@ -30,4 +30,4 @@ def top_words(out: GeneratorOutput, row: int, words: Sequence[str], count: int =
 
 def _top(values: Tensor, words: Sequence[str], count: int) -> list[Word]:
     order = values[: len(words)].argsort(descending=True)[:count]
-    return [(words[int(i)], float(values[i])) for i in order]
+    return [(int(i), words[int(i)], float(values[i])) for i in order]

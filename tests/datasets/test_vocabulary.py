@@ -19,6 +19,10 @@ def test_tokens_are_lower_case_words_without_punctuation() -> None:
     ]
 
 
+def test_non_ascii_characters_are_dropped_from_words() -> None:
+    assert tokenize("a naïve café — 鳥") == ["a", "nave", "caf"]
+
+
 def test_numbers_and_back() -> None:
     vocabulary = Vocabulary.build(["a red bird", "a blue bird with wings"])
     assert vocabulary.words[0] == "<end>" and len(vocabulary) == 7

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from datasets.manifest import Manifest
+from cluster import job
+from datasets.manifest import Manifest, load_manifest
+from datasets.vocabulary import Vocabulary
+from dmgan.config import ConfigError, load_config
 from dmgan.launch import main
+from dmgan.networks import build_encoders, build_generator
+from dmgan.run import Run
 
 NO_S3 = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "s3cret"}
 
@@ -28,7 +33,10 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--set", "train.batchsize=3"], "train.batchsize: unknown key; did you mean train.batch_size?"),
         (["--set", "train.max_steps=soon"], "train.max_steps='soon': input should be a valid integer"),
         (["--workers", "0"], "train.workers=0: input should be greater than 0"),
-        (["--config", "cub"], "pretrain.inception_weights: not set; expected the path of torchvision's ImageNet"),
+        (
+            ["--config", "cub", "--set", "data.url=anywhere"],
+            "pretrain.inception_weights: not set; expected the path of torchvision's ImageNet",
+        ),
         (
             ["--config", "cub", "--set", "model.image_encoder=compact", "--set", "evaluate.enabled=false"],
             "data.url: not set; expected a packed dataset",
@@ -62,9 +70,10 @@ def test_a_missing_dataset_and_a_missing_shard(
     arguments = ["--storage", str(tmp_path / "runs"), "--set", "data.draw_birds=false", "--set"]
     empty = str(tmp_path / "empty")
     assert "manifest.json: not found; pack the dataset first" in refused([*arguments, f"data.url={empty}"], capsys)
+    assert not (tmp_path / "runs" / "quickstart" / "run.yaml").exists()  # a mistake does not pin the run
     shutil.copytree(packed[0], tmp_path / "copy")
     (tmp_path / "copy" / "train-000001.tar").unlink()
-    line = refused([*arguments, f"data.url={tmp_path / 'copy'}", "--name", "second"], capsys)
+    line = refused([*arguments, f"data.url={tmp_path / 'copy'}"], capsys)
     assert "train-000001.tar: not found" in line
 
 
@@ -76,13 +85,72 @@ def test_a_dataset_of_another_resolution_or_too_small(
     assert "give 128 pixels, but" in line and "was packed for 64" in line
 
 
+@pytest.fixture
+def begun(packed: tuple[str, Manifest], tmp_path: Path) -> tuple[Run, list[str]]:
+    """A run whose encoders are trained."""
+    config = load_config(None, [f"data.url={packed[0]}"])
+    run = Run(str(tmp_path / "quickstart"))
+    vocabulary = load_manifest(packed[0])[1]
+    run.save_encoders(build_encoders(config.model, len(vocabulary)), vocabulary)
+    run.write_config(config)
+    return run, ["--storage", str(tmp_path)]
+
+
 def test_a_run_is_not_resumed_with_another_configuration(
+    begun: tuple[Run, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused([*begun[1], "--set", "model.memory=m"], capsys)
+    assert line.startswith("model: run quickstart was started with memory=m_wg_rg, not m;")
+    line = refused([*begun[1], "--set", "data.max_words=5"], capsys)
+    assert line.startswith("data.max_words: run quickstart was started with 18, not 5;")
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "encoders.safetensors", "vocabulary.json", "generator.json"])
+@pytest.mark.parametrize("content", [b"", b"{ not", b"\xff\xfe\x00"])
+def test_a_damaged_file_of_a_run_is_named(
+    name: str, content: bytes, begun: tuple[Run, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, arguments = begun
+    run.save_generator(build_generator(run.read_config().model), run.read_config(), 3, 3)
+    Path(run.path(name)).write_bytes(content)
+    line = refused(["generate", *arguments, "--caption", "a red bird"], capsys)
+    assert line.startswith(f"{run.path(name)}: damaged or not of this model")
+
+
+def test_encoders_that_number_words_differently_do_not_train(
+    begun: tuple[Run, list[str]], packed: tuple[str, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = begun
+    words = list(run.read_vocabulary().words)
+    words[2], words[3] = words[3], words[2]
+    Path(run.path("vocabulary.json")).write_text(Vocabulary(tuple(words)).to_json())
+    with pytest.raises(ConfigError, match=r"numbers its 44 words differently"):
+        job.training_stages(run.read_config(), run)
+
+
+def test_an_imported_generator_is_not_trained_over(begun: tuple[Run, list[str]]) -> None:
+    run, _ = begun
+    run.save_generator(build_generator(run.read_config().model), run.read_config(), 0, 0)
+    with pytest.raises(ConfigError, match="holds an imported generator"):
+        job.training_stages(run.read_config(), run)
+
+
+def test_too_few_captions_for_r_precision_are_named_before_training(
     packed: tuple[str, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--storage", str(tmp_path), "--set", f"data.url={packed[0]}", "--set", "model.base_size=32"]
-    refused(arguments, capsys)
-    line = refused([*arguments, "--set", "model.memory=m"], capsys)
-    assert line.startswith("model: run quickstart was started with memory=m_wg_rg, not m;")
+    given = [f"data.url={packed[0]}", "evaluate.distractors=500", "train.batch_size=4", "pretrain.batch_size=4"]
+    sets = [part for assignment in given for part in ("--set", assignment)]
+    line = refused(["--storage", str(tmp_path), *sets], capsys)
+    assert line.startswith("evaluate.distractors=500: ") and "only 250 test captions" in line
+    small = [part for assignment in (*given[:1], "train.batch_size=30") for part in ("--set", assignment)]
+    line = refused(["--storage", str(tmp_path), *small], capsys)
+    assert line.startswith("pretrain.batch_size=24: 2 workers need 48 training images a step")
+
+
+def test_captions_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "captions").write_bytes(b"\xff\xfe\xfa")
+    line = refused(["generate", "--captions", str(tmp_path / "captions")], capsys)
+    assert "not readable as text" in line
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

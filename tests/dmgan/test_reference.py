@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from datasets import cub
 from datasets.pack import pack
+from dmgan.discriminator import Discriminator
 from dmgan.generator import Generator
 from dmgan.image_encoder import ImageEncoder, InceptionTrunk
 from dmgan.launch import main as launch
 from dmgan.reference import (
-    ReferenceError,
+    StateDictError,
     export,
+    export_discriminator,
     load_discriminator,
     load_generator,
     load_image_encoder,
@@ -101,12 +103,17 @@ def test_dataparallel_names_and_files_without_batch_counts_load() -> None:
             "h_net2.A.weight: has shape 1×5, expected 1×32",
         ),
         (lambda s: s.pop("ca_net.fc.weight"), "ca_net.fc.weight: missing"),
+        (lambda s: s.update({"ca_net.fc.weight": torch.zeros(40)}), "ca_net.fc.weight: has shape 40, expected 2 dim"),
+        (
+            lambda s: s.update({"h_net1.fc.0.weight": torch.zeros(3, 8)}),
+            "h_net1.fc.0.weight: has shape 3×8, expected (",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(change: Callable[[dict[str, Tensor]], Any], message: str) -> None:
     state = dict(recorded()["sd_netG"])
     change(state)
-    with pytest.raises(ReferenceError) as caught:
+    with pytest.raises(StateDictError) as caught:
         load_generator(state)
     assert str(caught.value).startswith(message)
 
@@ -119,6 +126,16 @@ def test_export_is_the_inverse_of_loading() -> None:
         assert all(torch.equal(written[key], value) for key, value in state.items())
 
 
+def test_discriminators_are_written_back() -> None:
+    for i in range(3):
+        state = recorded()[f"sd_netD{i}"]
+        written = export_discriminator(load_discriminator(state))
+        assert written.keys() == state.keys()
+        assert all(torch.equal(written[key], value) for key, value in state.items())
+    with pytest.raises(StateDictError, match="images of 32 pixels: the authors' discriminators start at 64"):
+        export_discriminator(Discriminator(32, 4, 8))
+
+
 def test_attngans_generator_loads_and_is_written_back() -> None:
     state = export(
         Generator(architecture="attention", word_dim=8, image_dim=4, condition_dim=5, noise_dim=6, base_size=16)
@@ -127,7 +144,7 @@ def test_attngans_generator_loads_and_is_written_back() -> None:
     loaded = load_generator(state)
     assert loaded.architecture == "attention" and loaded.base_size == 16
     assert all(torch.equal(export(loaded)[key], value) for key, value in state.items())
-    with pytest.raises(ReferenceError, match=r"model.memory=m: the authors released no such generator"):
+    with pytest.raises(StateDictError, match=r"model.memory=m: the authors released no such generator"):
         export(Generator(architecture="m", word_dim=8, image_dim=4, base_size=8))
 
 
@@ -159,6 +176,7 @@ def test_released_files_become_a_run_and_files_again(released: Path, tmp_path: P
     generate = ["generate", "--storage", str(tmp_path / "runs"), "--name", "theirs", "--out", str(tmp_path / "images")]
     assert launch([*generate, "--caption", "a red bird with blue wings"]) == 0
     assert (tmp_path / "images" / "grid.png").exists()
+    assert main(arguments(released, tmp_path / "runs" / "theirs")) == 2  # there is a run already
     assert main(["export", "--run", run.url, "--out", str(tmp_path / "back")]) == 0
     for name in ("netG", "text_encoder", "image_encoder"):
         before = torch.load(released / f"{name}.pth", weights_only=True)

@@ -52,7 +52,9 @@ def launch(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def undisturbed(packed: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
     storage = tmp_path_factory.mktemp("undisturbed")
-    done = launch(command(storage, packed[0]))
+    # Relative paths, as people type them: Ray's workers have other working directories.
+    relative = [Path(os.path.relpath(path, ROOT)) for path in (storage, Path(packed[0]))]
+    done = launch(command(relative[0], str(relative[1])))
     assert done.returncode == 0, done.stdout + done.stderr
     for number, stage in enumerate(("dataset", "pretrain", "train", "evaluate", "report"), start=1):
         assert f"[{number}/5] {stage}: " in done.stdout
