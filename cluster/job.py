@@ -43,6 +43,7 @@ _FIXED = (
     "train.batch_statistics",
     "deepspeed.zero_stage",
 )
+_TRAINING = frozenset(("pretrain", "train"))
 STAGES = ("dataset", "pretrain", "train", "evaluate", "report")
 
 
@@ -87,12 +88,12 @@ def opened(config: Config, run: Run, stages: Set[str]) -> Iterator[None]:
     if not config.data.url:
         raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
     check_weights(config, run, stages)
-    check_fixed(config, run)
+    check_fixed(config, run, stages)
     storage.check_reachable(run.url)
     with _local_server(config, run) if _wants_server(config, run) else nullcontext():
         _dataset(config, _local_folder(run), stages)
         with _ray(config.train.workers) if stages else nullcontext():
-            run.write_config(config)
+            run.write_config(_recorded(config, run, stages))
             yield
 
 
@@ -163,18 +164,28 @@ def report_stage(config: Config, run: Run) -> None:
     say("report", where)
 
 
-def check_fixed(config: Config, run: Run) -> None:
+def check_fixed(config: Config, run: Run, stages: Set[str]) -> None:
     """Refuse to go on with a configuration that is not the one the run's weights are of."""
     if not run.has("run.yaml") or not (run.has("encoders.safetensors") or run.has("checkpoints")):
         return
     before, now = run.read_config().model_dump(), config.model_dump()
-    for key in _FIXED:
+    for key in _FIXED if stages & _TRAINING else ("data.url", "model"):
         old, new = _at(before, key), _at(now, key)
         if old != new and old != "":  # an imported run has no dataset yet
             raise ConfigError(
                 f"{key}: run {run.name} was started with {_difference(old, new)}; "
                 "go on with its own value, or start another run with --name"
             )
+
+
+def _recorded(config: Config, run: Run, stages: Set[str]) -> Config:
+    """What run.yaml is to say: this configuration, or the run's own with these scores' keys."""
+    if stages & _TRAINING or not run.has("run.yaml"):
+        return config
+    own = run.read_config()
+    own.evaluate = config.evaluate
+    own.data.url = own.data.url or config.data.url
+    return own
 
 
 def _at(tree: object, key: str) -> object:

@@ -98,6 +98,21 @@ def test_a_second_start_says_that_it_is_done_in_seconds(undisturbed: Path, packe
     assert time.monotonic() - started < 20
 
 
+def test_another_number_of_workers_gives_the_same_scores(undisturbed: Path, packed: tuple[str, Manifest]) -> None:
+    run = Run(str(undisturbed))
+    before, trained = run.read_json("evaluation.json"), run.read_config()
+    Path(run.path("evaluation.json")).unlink()
+    arguments = [sys.executable, "-m", "dmgan.launch", "evaluate", "--storage", str(undisturbed.parent)]
+    done = launch([*arguments, "--workers", "1"])
+    assert done.returncode == 0, done.stderr
+    after = run.read_json("evaluation.json")
+    assert run.read_config() == trained  # evaluating with other workers does not change what training resumes with
+    for key in ("fid", "inception_score", "r_precision", "colour_accuracy"):
+        assert after[key] == pytest.approx(before[key], rel=1e-6)
+    again = launch(arguments)
+    assert again.returncode == 0 and "evaluate: done already" in again.stdout
+
+
 def test_images_and_words_from_captions(undisturbed: Path, packed: tuple[str, Manifest], tmp_path: Path) -> None:
     caption = "this bird is red with black wings"
     more = ["--caption", caption, "--count", "2", "--out", str(tmp_path)]
