@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,6 @@ import pytest
 from PIL import Image
 
 from datasets.manifest import Manifest
-from dmgan.config import load_config
 from dmgan.run import Run
 
 pytestmark = pytest.mark.distributed
@@ -163,20 +161,23 @@ def test_the_workers_must_fit_the_cluster(packed: tuple[str, Manifest], tmp_path
 
 
 def test_a_run_trained_from_a_bucket_by_one_worker(cub_source: Path, tmp_path: Path) -> None:
-    """Dataset and run in a bucket of a local S3 server; ZeRO 3; another architecture; encoders of another run."""
+    """Dataset and run in a bucket; ZeRO 3; another architecture; a foreign `datasets` installed, on the workers too."""
     from cluster.local_s3 import local_s3
     from datasets import cub
     from datasets.pack import pack
 
-    assert load_config().data.local_s3
+    foreign = tmp_path / "foreign" / "datasets"
+    foreign.mkdir(parents=True)
+    (foreign / "__init__.py").write_text("raise ImportError('the foreign datasets')")
     with local_s3(tmp_path / "s3"):
         url = "s3://bucket/birds"
         pack(list(cub.read(cub_source)), url, name="small", resolution=64, shard_samples=9, progress=False)
         more = ["--workers", "1", "--set", "deepspeed.zero_stage=3", "--set", "model.memory=m"]
         arguments = command(Path("unused"), url, *more)
         arguments[arguments.index("--storage") + 1] = "s3://bucket/runs"
-        done = subprocess.run(arguments, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=600)
+        environment = {**os.environ, "PYTHONPATH": str(foreign.parent)}
+        done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
         run = Run("s3://bucket/runs/quickstart")
         assert run.trained_steps() == 12 and run.has("report.html") and run.has("samples", "step_00000012.png")
-        assert json.loads(json.dumps(run.read_json("evaluation.json")))["images"] == 40
+        assert run.read_json("evaluation.json")["images"] == 40
