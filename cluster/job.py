@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections import Counter
 from collections.abc import Iterator, Set
@@ -90,7 +91,7 @@ def opened(config: Config, run: Run, stages: Set[str]) -> Iterator[None]:
     check_weights(config, run, stages)
     check_fixed(config, run, stages)
     storage.check_reachable(run.url)
-    with _local_server(config, run) if _wants_server(config, run) else nullcontext():
+    with _alone(run), _local_server(config, run) if _wants_server(config, run) else nullcontext():
         _dataset(config, _local_folder(run), stages)
         with _ray(config.train.workers) if stages else nullcontext():
             run.write_config(_recorded(config, run, stages))
@@ -242,6 +243,22 @@ def _wants_server(config: Config, run: Run) -> bool:
             "machine; set AWS_ENDPOINT_URL, or data.local_s3=false for AWS itself"
         )
     return True
+
+
+@contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Hold a run in a folder for this process: two that wrote it at once would mix. A bucket cannot be held."""
+    if not storage.is_local(run.url):
+        yield
+        return
+    with Path(run.path(".lock")).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{run.url}: another process is at work on this run; wait for it or choose --name"
+            ) from None
+        yield
 
 
 @contextmanager

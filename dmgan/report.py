@@ -42,6 +42,7 @@ h1 { margin-bottom: 0; } h2 { margin-top: 2.2rem; border-bottom: 1px solid #d5db
 .scroll { overflow-x: auto; } table { border-collapse: collapse; } caption { text-align: left; color: #57606c; }
 th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid #e3e8ee; vertical-align: top; }
 td img { image-rendering: pixelated; width: 128px; height: 128px; display: block; } td.text { min-width: 11rem; }
+td.map { padding: .35rem .2rem; } td.map img { width: 92px; height: 92px; }
 .measured { background: #fff8e1; }
 .words { white-space: nowrap; margin: 0; padding: 0; list-style: none; font-size: .85rem; }
 .bar { display: inline-block; height: .6em; background: #3d6fb6; border-radius: 2px; margin-right: .4em; }
@@ -127,7 +128,7 @@ def _word_table(samples: FixedSamples, output: GeneratorOutput) -> str:
             image = to_pixels(output.images[i + 1][row : row + 1])[0]
             peak = [position for position, _, _ in stage["read"]]
             maps = "".join(
-                f"<td>{_image(_heat(image, output.attention[i][row, t].cpu().numpy()), words[t])}"
+                f"<td class='map'>{_image(_heat(image, output.attention[i][row, t].cpu().numpy()), words[t])}"
                 f"<span class='note'>{html.escape(words[t])}</span></td>"
                 for t in peak
             )

@@ -92,8 +92,11 @@ def test_two_workers_are_one_process_with_the_whole_batch(
             assert mean == pytest.approx(value, rel=1e-5, abs=1e-6), (number, name)
     for name, value in one_process.items():
         if isinstance(value, torch.Tensor):
+            # The softmax over slots does not see a bias that all keys share (where the rectifier is open), so its
+            # gradient is rounding alone, out of which Adam makes steps of the learning rate; nothing else feels them.
+            limit = 2 * STEPS * 4e-4 if name.endswith("read.key.0.bias") else 1e-5
             for state in states:
-                torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+                torch.testing.assert_close(state[name], value, rtol=1e-5, atol=limit, msg=lambda m, n=name: f"{n}: {m}")
     restored = torch.load(tmp_path / "restored-0.pt", weights_only=True)
     for name, value in states[0].items():
         if name.startswith(("generator.", "discriminators.")):

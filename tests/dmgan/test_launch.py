@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -145,6 +146,13 @@ def test_too_few_captions_for_r_precision_are_named_before_training(
     small = [part for assignment in (*given[:1], "train.batch_size=30") for part in ("--set", assignment)]
     line = refused(["--storage", str(tmp_path), *small], capsys)
     assert line.startswith("pretrain.batch_size=24: 2 workers need 48 training images a step")
+
+
+def test_a_run_that_another_process_works_on(begun: tuple[Run, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    with Path(begun[0].path(".lock")).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        line = refused(begun[1], capsys)
+    assert line.endswith("another process is at work on this run; wait for it or choose --name")
 
 
 def test_captions_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
