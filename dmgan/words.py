@@ -29,5 +29,6 @@ def top_words(out: GeneratorOutput, row: int, words: Sequence[str], count: int =
 
 
 def _top(values: Tensor, words: Sequence[str], count: int) -> list[Word]:
+    values = values.detach()
     order = values[: len(words)].argsort(descending=True)[:count]
     return [(int(i), words[int(i)], float(values[i])) for i in order]
