@@ -122,8 +122,8 @@ def remove(url: str) -> None:
 
 
 def absolute(url: str) -> str:
-    """The URL as another process, with another working directory, understands it."""
-    return str(Path(url).absolute()) if is_local(url) else url
+    """The URL as another process, with another working directory, understands it; one way to write each place."""
+    return str(Path(url).resolve()) if is_local(url) else url
 
 
 def upload_folder(source: Path, url: str, last: str) -> None:

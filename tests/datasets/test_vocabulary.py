@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from datasets import storage
@@ -34,6 +36,12 @@ def test_numbers_and_back() -> None:
 def test_storage_refuses_what_it_does_not_know() -> None:
     with pytest.raises(storage.StorageError, match="unknown scheme 'ftp'"):
         storage.exists("ftp://host/file")
+
+
+def test_absolute_is_one_way_to_write_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("a/../runs") == storage.absolute(str(tmp_path / "runs")) == str(tmp_path.resolve() / "runs")
+    assert storage.absolute("s3://bucket/x") == "s3://bucket/x"
 
 
 def test_join_keeps_schemes() -> None:
