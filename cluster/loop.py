@@ -55,14 +55,15 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
         torch.manual_seed(seed_of(config.train.seed, done, collective.rank()))
         losses = stage.step(next(batches), done)
         done += 1
+        note = None
         if done % config.train.log_every == 0 or done == stage.steps:
             line = _log_line(stage, config, losses, done, (done - logged) / (time.monotonic() - since))
             since, logged = time.monotonic(), done
             if log is not None:
                 log.append(line)
-                report(stage.name, done, stage.steps, f"{line['images_per_second']:.0f} images/s")
+                note = f"{line['images_per_second']:.0f} images/s"
         if first:
-            report(stage.name, done, stage.steps)
+            report(stage.name, done, stage.steps, note)
             stage.on_step(done)
         if done % config.checkpoint.every_steps == 0 or done == stage.steps:
             if log is not None:

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,7 +54,7 @@ def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str
             scaling_config=ScalingConfig(num_workers=config.train.workers, use_gpu=gpu),
             run_config=RunConfig(
                 name="checkpoints",
-                storage_path=str(Path(run.url).absolute()) if storage.is_local(run.url) else run.url,
+                storage_path=storage.absolute(run.url),
                 checkpoint_config=CheckpointConfig(num_to_keep=config.checkpoint.keep),
                 failure_config=FailureConfig(max_failures=3),
             ),

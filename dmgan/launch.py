@@ -10,8 +10,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dmgan.config import Config, ConfigError, load_config, presets
+
+if TYPE_CHECKING:
+    from dmgan.run import Run
 
 __all__ = ["main"]
 
@@ -100,11 +104,8 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _config(options: argparse.Namespace, run: object) -> Config:
+def _config(options: argparse.Namespace, run: Run) -> Config:
     """--config, else the run's own, else the default preset; then --set and --workers."""
-    from dmgan.run import Run
-
-    assert isinstance(run, Run)
     overrides = [*options.set, *([f"train.workers={options.workers}"] if options.workers is not None else [])]
     if options.config is None and run.has("run.yaml"):
         return _absolute(load_config(run.read_config(), overrides))
@@ -127,12 +128,10 @@ def _absolute(config: Config) -> Config:
     return changed
 
 
-def _generate(options: argparse.Namespace, config: Config, run: object) -> int:
+def _generate(options: argparse.Namespace, config: Config, run: Run) -> int:
     from dmgan.generate import generate_files
-    from dmgan.run import Run
     from dmgan.text import UnknownWordsError
 
-    assert isinstance(run, Run)
     captions = list(options.caption)
     if options.captions is not None:
         if not options.captions.is_file():
