@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cluster.local_s3 import local_s3
 from cluster.train import fit, planned_steps, samples_of
-from datasets import birds, cub, storage
+from datasets import storage
 from datasets.manifest import check_shards, load_captions, load_manifest
-from datasets.pack import pack
+from datasets.pack import PackOptions, pack, read_source
 from datasets.vocabulary import Vocabulary
 from dmgan.config import Config, ConfigError
 from dmgan.evaluation import protocol
@@ -279,8 +279,8 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
     if config.data.draw_birds and not storage.exists(storage.join(url, "manifest.json")):
         source = folder / ".birds"
         say("dataset", f"drawing birds into {source} and packing them to {url}")
-        birds.ensure(source)
-        pack(list(cub.read(source)), url, name="drawn birds", resolution=config.model.image_sizes[-1])
+        options = PackOptions(resolution=config.model.image_sizes[-1])
+        pack(read_source("birds", source, options), url, options)
     manifest, vocabulary = load_manifest(url)
     check_shards(url, manifest)
     if manifest.resolution != config.model.image_sizes[-1]:

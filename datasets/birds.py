@@ -23,7 +23,18 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-__all__ = ["BODY_REGION", "COLOURS", "Species", "body_colour", "captions", "draw", "ensure", "make_species", "write"]
+__all__ = [
+    "BODY_REGION",
+    "COLOURS",
+    "NAME",
+    "Species",
+    "body_colour",
+    "captions",
+    "draw",
+    "ensure",
+    "make_species",
+    "write",
+]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (204, 41, 41),
@@ -48,6 +59,7 @@ BACKGROUNDS = {
     "water": ((146, 186, 196), (104, 150, 168)),
 }
 POSES = ("perched", "standing", "flying")
+NAME = "drawn birds"
 CANVAS = 192  # pixels a side
 TRAIN_SPECIES, TEST_SPECIES = 150, 50
 

@@ -5,64 +5,59 @@ SOURCE/CUB_200_2011/bounding_boxes.txt    "<number> <x> <y> <width> <height>"
 SOURCE/CUB_200_2011/images/<class>/<name>.jpg
 SOURCE/text/<class>/<name>.txt            captions, one a line
 SOURCE/trainvalclasses.txt, testclasses.txt    the split by disjoint classes
+
+Where the authors' pickles are there (`datasets.released`), they give the split, the order, the classes and the words'
+numbers, so that released encoders read what they were trained on; without text/, the captions too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["Record", "SourceError", "crop_to_box", "read"]
+from datasets.records import Record, Source, SourceError, key_of, text_lines
+from datasets.released import Released, read_released
+
+__all__ = ["crop_to_box", "read"]
+
+_LAYOUT = "CUB-200-2011's layout with captions under text/"
 
 
-class SourceError(Exception):
-    """The source folder is not what the reader expects; one line naming the file."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One captioned image of a source."""
-
-    key: str
-    split: str  # train or test
-    image: Path
-    box: tuple[float, float, float, float] | None  # x, y, width, height in pixels
-    captions: tuple[str, ...]
-    class_id: int
-
-
-def read(source: Path) -> Iterator[Record]:
-    """The records of SOURCE in the order of images.txt. Raises SourceError."""
+def read(source: Path, name: str = "CUB-200-2011") -> Source:
+    """The records of SOURCE in the order of filenames.pickle or else images.txt. Raises SourceError."""
     root = source / "CUB_200_2011"
-    paths = dict(_rows(root / "images.txt", 2))
-    boxes = {row[0]: _box(root / "bounding_boxes.txt", row) for row in _rows(root / "bounding_boxes.txt", 5)}
-    splits = {name: "train" for (name,) in _rows(source / "trainvalclasses.txt", 1)}
-    for (name,) in _rows(source / "testclasses.txt", 1):
-        if splits.setdefault(name, "test") != "test":
-            raise SourceError(f"{source / 'testclasses.txt'}: class {name} is in trainvalclasses.txt too")
-    class_ids = {name: i for i, name in enumerate(sorted({p.split("/")[0] for p in paths.values()}))}
-    for number, path in paths.items():
+    paths: dict[str, tuple[str, str]] = {}  # <class>/<name> → number, path
+    for number, path in _rows(root / "images.txt", 2):
         if path.count("/") != 1:
             raise SourceError(f"{root / 'images.txt'}: expected <class>/<name>.jpg for image {number}, found {path}")
-        folder, name = path.split("/")
-        if folder not in splits:
-            raise SourceError(f"{source}: class {folder} is in neither trainvalclasses.txt nor testclasses.txt")
+        paths[path.rsplit(".", 1)[0]] = (number, path)
+    boxes = {row[0]: _box(root / "bounding_boxes.txt", row) for row in _rows(root / "bounding_boxes.txt", 5)}
+    released = read_released(source)
+    splits = released.names or _by_class(source, paths)
+    class_ids = {folder: i for i, folder in enumerate(sorted({stem.split("/")[0] for stem in paths}))}
+    texts = source / "text"
+    if not texts.is_dir() and not released.captions:
+        raise SourceError(f"{texts}: not found; expected {_LAYOUT}")
+    records = []
+    for stem, split in splits.items():
+        if stem not in paths:
+            raise SourceError(f"{source / split / 'filenames.pickle'}: {stem} is not in {root / 'images.txt'}")
+        number, path = paths[stem]
         if number not in boxes:
             raise SourceError(f"{root / 'bounding_boxes.txt'}: no box for image {number} ({path})")
-        text = source / "text" / folder / (name.rsplit(".", 1)[0] + ".txt")
-        captions = tuple(line.strip() for line in _lines(text) if line.strip())
-        x, y, width, height = boxes[number]
-        yield Record(
-            key=f"{folder}/{name.rsplit('.', 1)[0]}".replace(".", "_"),
-            split=splits[folder],
-            image=root / "images" / path,
-            box=(x, y, width, height),
-            captions=captions,
-            class_id=class_ids[folder],
-        )
+        class_id = released.classes.get(stem, class_ids[stem.split("/")[0]])
+        captions = _captions(texts / f"{stem}.txt", released, stem)
+        records.append(Record(key_of(path), split, root / "images" / path, boxes[number], captions, class_id))
+    return Source(name, tuple(records), released.vocabulary)
+
+
+def _captions(path: Path, released: Released, stem: str) -> tuple[str, ...]:
+    """The captions of one image; none where its file is missing, which rejects the image alone."""
+    if path.exists():
+        return tuple(line.strip() for line in text_lines(path, _LAYOUT) if line.strip())
+    return released.captions.get(stem, ())
 
 
 def crop_to_box(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
@@ -80,22 +75,28 @@ def crop_to_box(image: Image.Image, box: tuple[float, float, float, float]) -> I
     )
 
 
-def _box(path: Path, row: list[str]) -> tuple[float, ...]:
+def _by_class(source: Path, stems: dict[str, tuple[str, str]]) -> dict[str, str]:
+    """The split of every image by its class, in the order of images.txt."""
+    classes = {name: "train" for (name,) in _rows(source / "trainvalclasses.txt", 1)}
+    for (name,) in _rows(source / "testclasses.txt", 1):
+        if classes.setdefault(name, "test") != "test":
+            raise SourceError(f"{source / 'testclasses.txt'}: class {name} is in trainvalclasses.txt too")
+    for stem in stems:
+        if (folder := stem.split("/")[0]) not in classes:
+            raise SourceError(f"{source}: class {folder} is in neither trainvalclasses.txt nor testclasses.txt")
+    return {stem: classes[stem.split("/")[0]] for stem in stems}
+
+
+def _box(path: Path, row: list[str]) -> tuple[float, float, float, float]:
     try:
-        return tuple(float(value) for value in row[1:])
+        x, y, width, height = (float(value) for value in row[1:])
     except ValueError:
         raise SourceError(f"{path}: expected four numbers for image {row[0]}, found {' '.join(row[1:])}") from None
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        raise SourceError(f"{path}: not found; expected CUB-200-2011's layout with captions under text/") from None
+    return x, y, width, height
 
 
 def _rows(path: Path, columns: int) -> Iterator[list[str]]:
-    for i, line in enumerate(_lines(path), start=1):
+    for i, line in enumerate(text_lines(path, _LAYOUT), start=1):
         row = line.split()
         if not row:
             continue

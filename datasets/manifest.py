@@ -3,6 +3,7 @@
 DEST/manifest.json                 this
 DEST/vocabulary.json               the words, numbered over all splits
 DEST/<split>-captions.json         keys, classes and captions of a split, without its images
+DEST/rejected.jsonl                what of the source is not in it, and why
 DEST/<split>-000000.tar            WebDataset shards: <key>.jpg and <key>.json for every sample
 """
 
@@ -13,11 +14,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
 
 from datasets import storage
 from datasets.vocabulary import Vocabulary
 
 __all__ = ["Captions", "Manifest", "ManifestError", "Shard", "Split", "check_shards", "load_captions", "load_manifest"]
+
+
+FORMAT = "dmgan-dataset-1"
 
 
 class ManifestError(Exception):
@@ -30,6 +37,11 @@ class Shard:
     sha256: str
     size: int  # bytes
     offsets: tuple[int, ...]  # byte at which each sample's first tar header starts
+    crc32: tuple[int, ...]  # of each sample's bytes, to the next one's start or the shard's end
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Shard:
+        return cls(**{**raw, "offsets": tuple(raw["offsets"]), "crc32": tuple(raw["crc32"])})
 
     @property
     def samples(self) -> int:
@@ -46,6 +58,12 @@ class Split:
     captions: int
     classes: int
     shards: tuple[Shard, ...]
+    captions_sha256: str = ""  # of <split>-captions.json
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """The position in the split of each shard's first sample."""
+        return tuple(accumulate((shard.samples for shard in self.shards[:-1]), initial=0))
 
 
 @dataclass(frozen=True)
@@ -55,22 +73,20 @@ class Manifest:
     resolution: int  # pixels a side of the images given to training
     vocabulary_size: int
     vocabulary_sha256: str
+    source_sha256: str = ""  # of what was packed and how: the same again is the same dataset
+    rejected: int = 0  # lines of rejected.jsonl
     splits: dict[str, Split] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps({"format": "dmgan-dataset-1", **asdict(self)}, indent=1)
+        return json.dumps({"format": FORMAT, **asdict(self)})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
         raw = json.loads(text)
-        raw.pop("format")
+        if (found := raw.pop("format")) != FORMAT:
+            raise ValueError(f"its format is {found}, expected {FORMAT}: pack the dataset again")
         raw["splits"] = {
-            name: Split(
-                **{
-                    **split,
-                    "shards": tuple(Shard(**{**s, "offsets": tuple(s["offsets"])}) for s in split["shards"]),
-                }
-            )
+            name: Split(**{**split, "shards": tuple(Shard.from_dict(shard) for shard in split["shards"])})
             for name, split in raw["splits"].items()
         }
         return cls(**raw)
@@ -109,10 +125,7 @@ def _well_formed(location: str, what: str) -> Iterator[None]:
 
 def check_shards(url: str, manifest: Manifest) -> None:
     """Raise ManifestError if a shard the manifest names is not there or not of its size."""
-    fs, path = storage.filesystem(url)
-    with storage.one_line(url):
-        fs.invalidate_cache(path)
-        found = {info["name"].rsplit("/", 1)[-1]: info["size"] for info in fs.ls(path, detail=True)}
+    found = storage.list_sizes(url)
     for split in manifest.splits.values():
         for shard in split.shards:
             location = storage.join(url, shard.name)

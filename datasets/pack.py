@@ -1,160 +1,280 @@
-"""python -m datasets.pack cub|birds SOURCE DEST: captioned images into tar shards, a manifest and a vocabulary.
+"""python -m datasets.pack cub|coco|folder|birds SOURCE DEST: captioned images into tar shards and a manifest.
 
-    cub     SOURCE holds CUB-200-2011 and its captions (see `datasets.cub`)
-    birds   SOURCE is a folder in which the drawn birds are made if they are not there yet (see `datasets.birds`)
+    cub     CUB-200-2011 and its captions (see `datasets.cub`)
+    coco    COCO 2014 and its captions (see `datasets.coco`)
+    folder  any folder of images with a JSONL or CSV of captions (see `datasets.folder`)
+    birds   a folder in which the drawn birds are made if they are not there yet (see `datasets.birds`)
 
-DEST is a folder or s3://bucket/path. Its manifest appears last, when everything it names is there.
+DEST is a folder or s3://bucket/path. Its manifest appears last, when everything it names is there. A pack that was
+killed goes on where it was when it is started again, to the same bytes. What is left out is listed in
+DEST/rejected.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
-import webdataset
-from PIL import Image
+import numpy as np
+import yaml
+from pydantic import ValidationError
 from tqdm import tqdm
 
-from datasets import birds, cub, storage
-from datasets.cub import Record, SourceError
-from datasets.manifest import Manifest, Shard, Split
+from datasets import birds, coco, cub, folder, storage
+from datasets.manifest import Manifest, Split
+from datasets.records import Rejection, Source, SourceError
+from datasets.shard_writer import Item, PackOptions, Part, Written, write_shards
 from datasets.vocabulary import Vocabulary
 
-__all__ = ["main", "pack"]
+__all__ = ["PackOptions", "main", "pack", "read_source"]
 
-STORED_PER_RESOLUTION = 76 / 64  # room for the random crop, as in the released code
+_STATE = ".packing"  # folder under DEST with what is done of an unfinished pack
 
 
-def pack(
-    records: Sequence[Record],
-    dest: str,
-    *,
-    name: str,
-    resolution: int,
-    quality: int = 95,
-    shard_samples: int = 1000,
-    progress: bool = True,
-) -> Manifest:
-    """Write the records as shards of at most `shard_samples`, then vocabulary and manifest, to `dest`.
+def pack(source: Source, dest: str, options: PackOptions | None = None, *, progress: bool = True) -> Manifest:
+    """Write a source's records to `dest` as shards, captions, vocabulary and, last, the manifest.
 
-    Images are cropped to their box, their shorter side is resized to 76/64 of `resolution`; they are stored as JPEG.
-    Raises SourceError for an
-    image that does not open or an image without captions, StorageError for a destination out of reach.
+    Images are cropped to their box, their shorter side is resized to 76/64 of the resolution; they are stored as JPEG.
+    The training split is stored in a random order, which is the same every time, so that neighbours are no kin. Raises
+    SourceError where too much is rejected or `dest` holds another dataset, StorageError for one out of reach.
     """
-    stored = round(resolution * STORED_PER_RESOLUTION)
-    vocabulary = Vocabulary.build(caption for record in records for caption in record.captions)
-    splits: dict[str, Split] = {}
-    with (
-        tempfile.TemporaryDirectory(prefix="dmgan-pack-") as folder,
-        tqdm(total=len(records), desc=f"pack {name}", unit="image", disable=not progress) as bar,
-    ):
-        for split in sorted({record.split for record in records}, reverse=True):
-            chosen = [record for record in records if record.split == split]
-            shards: list[Shard] = []
-            for first in range(0, len(chosen), shard_samples):
-                path = Path(folder) / f"{split}-{len(shards):06d}.tar"
-                part = chosen[first : first + shard_samples]
-                shards.append(_write_shard(path, part, first, vocabulary, stored, quality, bar))
-            texts = [(record.key, record.class_id, record.captions) for record in chosen]
-            (Path(folder) / f"{split}-captions.json").write_text(json.dumps(texts))
-            captions = sum(len(record.captions) for record in chosen)
-            classes = len({record.class_id for record in chosen})
-            splits[split] = Split(len(chosen), captions, classes, tuple(shards))
-        words = vocabulary.to_json()
-        manifest = Manifest(
-            name=name,
-            stored_size=stored,
-            resolution=resolution,
-            vocabulary_size=len(vocabulary),
-            vocabulary_sha256=hashlib.sha256(words.encode()).hexdigest(),
-            splits=splits,
-        )
-        (Path(folder) / "vocabulary.json").write_text(words)
-        (Path(folder) / "manifest.json").write_text(manifest.to_json())
-        storage.upload_folder(Path(folder), dest, last="manifest.json")
+    options = options or PackOptions()
+    accepted, vocabulary, rejected = _accept(source)
+    splits = {split: [item for item in accepted if item.record.split == split] for split in ("train", "test")}
+    if not any(splits.values()):
+        raise SourceError(f"{source.name}: no image is left to pack; {_reasons(rejected)}")
+    identity = _identity(source, options, vocabulary)
+    state = storage.join(dest, _STATE)
+    if (found := _already_packed(dest, identity)) is not None:
+        storage.remove_folder(state)
+        return found
+    storage.make_folder(dest)
+    _same_or_new(state, identity, dest)
+    limit = _Limit(source, options, dest, rejected)
+    limit.check()
+    parts = {split: _parts(dest, split, items, options) for split, items in splits.items() if items}
+    everything = [part for of_split in parts.values() for part in of_split]
+    with tqdm(total=len(accepted), desc=f"pack {source.name}", unit="image", disable=not progress) as bar:
+        written = write_shards(everything, state, options.processes, bar.update, limit.add)
+    rejected += [rejection for part in everything for rejection in written[part.name].rejected]
+    return _finish(source, dest, options, vocabulary, parts, written, rejected, identity)
+
+
+def _accept(source: Source) -> tuple[list[Item], Vocabulary, list[Rejection]]:
+    """The records that can be packed as far as can be seen without their images, with their captions as numbers."""
+    rejected = list(source.rejected)
+    vocabulary = source.vocabulary or Vocabulary.build(c for record in source.records for c in record.captions)
+    accepted: list[Item] = []
+    positions = {"train": 0, "test": 0}
+    seen: set[str] = set()
+    for record in source.records:
+        name = str(record.image)
+        if record.key in seen:
+            rejected.append(Rejection(name, f"duplicate key {record.key}"))
+            continue
+        seen.add(record.key)
+        numbered = [(text, tuple(vocabulary.encode(text))) for text in record.captions]
+        rejected += [Rejection(name, "the caption has no known word", text) for text, tokens in numbered if not tokens]
+        kept = [(text, tokens) for text, tokens in numbered if tokens]
+        if not kept:
+            rejected.append(Rejection(name, "no caption"))
+            continue
+        texts, tokens = zip(*kept, strict=True)
+        accepted.append(Item(replace(record, captions=texts), positions[record.split], tokens))
+        positions[record.split] += 1
+    return accepted, vocabulary, rejected
+
+
+def _parts(dest: str, split: str, items: Sequence[Item], options: PackOptions) -> list[Part]:
+    order = np.random.default_rng(0).permutation(len(items)) if split == "train" else np.arange(len(items))
+    arranged = [items[i] for i in order]
+    size = options.shard_samples
+    return [
+        Part(dest, f"{split}-{number:06d}.tar", tuple(arranged[first : first + size]), options)
+        for number, first in enumerate(range(0, len(arranged), size))
+    ]
+
+
+def _identity(source: Source, options: PackOptions, vocabulary: Vocabulary) -> str:
+    """A checksum of all that decides the packed bytes; of the photographs, their names and sizes."""
+
+    def size(path: Path) -> int:
+        return path.stat().st_size if path.exists() else -1
+
+    digest = hashlib.sha256(vocabulary.to_json().encode())
+    digest.update(options.model_dump_json(include={"resolution", "quality", "shard_samples"}).encode())
+    for record in source.records:
+        about = {**record.__dict__, "image": record.image.name, "size": size(record.image)}
+        digest.update(json.dumps(about).encode())
+    return digest.hexdigest()
+
+
+def _already_packed(dest: str, identity: str) -> Manifest | None:
+    location = storage.join(dest, "manifest.json")
+    if not storage.exists(location):
+        return None
+    manifest = Manifest.from_json(storage.read_bytes(location))
+    if manifest.source_sha256 != identity:
+        raise SourceError(f"{dest}: holds another dataset, or of other settings ({manifest.name}); choose another DEST")
     return manifest
 
 
-def _write_shard(
-    path: Path,
-    records: Sequence[Record],
-    index: int,
+def _same_or_new(state: str, identity: str, dest: str) -> None:
+    """An unfinished pack goes on only as what it was begun as."""
+    location = storage.join(state, "identity")
+    if not storage.exists(location):
+        storage.write_bytes(location, identity.encode())
+    elif storage.read_bytes(location).decode() != identity:
+        raise SourceError(
+            f"{dest}: holds an unfinished pack of another source or other settings; finish it, remove {state}, "
+            "or choose another DEST"
+        )
+
+
+class _Limit:
+    """Counts rejections; too many end the pack, with rejected.jsonl written."""
+
+    def __init__(self, source: Source, options: PackOptions, dest: str, rejected: list[Rejection]) -> None:
+        self._dest, self._share, self._rejected = dest, options.max_rejected, list(rejected)
+        named = {str(record.image) for record in source.records} | {r.image for r in source.rejected}
+        self._images = max(1, len(named))
+        self._captions = max(1, sum(len(record.captions) for record in source.records))
+
+    def add(self, rejected: Sequence[Rejection]) -> None:
+        self._rejected += rejected
+        if rejected:
+            self.check()
+
+    def check(self) -> None:
+        captions = sum(r.caption is not None for r in self._rejected)
+        images = len(self._rejected) - captions
+        for count, total, what in ((images, self._images, "images"), (captions, self._captions, "captions")):
+            if count > self._share * total:
+                write_rejected(self._dest, self._rejected)
+                raise SourceError(
+                    f"{count} of {total} {what} rejected, more than max_rejected={self._share:g} allows; "
+                    f"{_reasons(self._rejected)}; all in {storage.join(self._dest, 'rejected.jsonl')}"
+                )
+
+
+def _reasons(rejected: Sequence[Rejection]) -> str:
+    return f"the first: {rejected[0].image}: {rejected[0].reason}" if rejected else "the source is empty"
+
+
+def write_rejected(dest: str, rejected: Sequence[Rejection]) -> None:
+    lines = [json.dumps({k: v for k, v in asdict(r).items() if v is not None}) + "\n" for r in rejected]
+    storage.write_bytes(storage.join(dest, "rejected.jsonl"), "".join(lines).encode())
+
+
+def _finish(
+    source: Source,
+    dest: str,
+    options: PackOptions,
     vocabulary: Vocabulary,
-    stored: int,
-    quality: int,
-    bar: tqdm[NoReturn],
-) -> Shard:
-    offsets = []
-    with path.open("wb") as file, webdataset.TarWriter(file, mtime=0) as tar:
-        for position, record in enumerate(records, start=index):
-            offsets.append(tar.tarstream.offset)  # the file itself lags behind, the stream is buffered
-            tokens = [vocabulary.encode(caption) for caption in record.captions]
-            if not tokens or not all(tokens):
-                raise SourceError(f"{record.image}: every image needs captions, and every caption a word")
-            about = {"index": position, "class": record.class_id, "captions": record.captions, "tokens": tokens}
-            image = _encode(record, stored, quality)
-            tar.write({"__key__": record.key, "jpg": image, "json": json.dumps(about).encode()})
-            bar.update()
-    content = path.read_bytes()
-    return Shard(path.name, hashlib.sha256(content).hexdigest(), len(content), tuple(offsets))
+    parts: dict[str, list[Part]],
+    written: dict[str, Written],
+    rejected: Sequence[Rejection],
+    identity: str,
+) -> Manifest:
+    """Captions, rejections, vocabulary and, when all that is there, the manifest."""
+    splits: dict[str, Split] = {}
+    for split, of_split in parts.items():
+        kept = [part.items[i].record for part in of_split for i in written[part.name].kept]
+        if not kept:
+            continue
+        texts = json.dumps([(record.key, record.class_id, record.captions) for record in kept]).encode()
+        storage.write_bytes(storage.join(dest, f"{split}-captions.json"), texts)
+        splits[split] = Split(
+            samples=len(kept),
+            captions=sum(len(record.captions) for record in kept),
+            classes=len({record.class_id for record in kept}),
+            shards=tuple(written[part.name].shard for part in of_split if written[part.name].kept),
+            captions_sha256=hashlib.sha256(texts).hexdigest(),
+        )
+    words = vocabulary.to_json().encode()
+    storage.write_bytes(storage.join(dest, "vocabulary.json"), words)
+    write_rejected(dest, rejected)
+    manifest = Manifest(
+        name=source.name,
+        stored_size=options.stored_size,
+        resolution=options.resolution,
+        vocabulary_size=len(vocabulary),
+        vocabulary_sha256=hashlib.sha256(words).hexdigest(),
+        source_sha256=identity,
+        rejected=len(rejected),
+        splits=splits,
+    )
+    storage.write_bytes(storage.join(dest, "manifest.json"), manifest.to_json().encode())
+    storage.remove_folder(storage.join(dest, _STATE))
+    return manifest
 
 
-def _encode(record: Record, stored: int, quality: int) -> bytes:
+def read_source(kind: str, source: Path, options: PackOptions) -> Source:
+    """Raises SourceError."""
+    if kind == "coco":
+        return coco.read(source)
+    if kind == "folder":
+        return folder.read(source, options.captions, options.test_share)
+    if kind == "birds":
+        try:
+            birds.ensure(source)
+        except OSError as error:
+            raise SourceError(f"{source}: the birds cannot be drawn there: {error}") from error
+        return cub.read(source, birds.NAME)
+    return cub.read(source)
+
+
+def parse_options(kind: str, assignments: Sequence[str]) -> PackOptions:
+    """Raises SourceError for what is no KEY=VALUE of `PackOptions`."""
+    values: dict[str, Any] = {"resolution": 64} if kind == "birds" else {}
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator or key not in PackOptions.model_fields:
+            raise SourceError(
+                f"--set {assignment}: expected KEY=VALUE with one of {', '.join(PackOptions.model_fields)}"
+            )
+        values[key] = yaml.safe_load(value)
     try:
-        image = Image.open(record.image).convert("RGB")
-    except OSError as error:
-        raise SourceError(f"{record.image}: not a readable image ({error})") from error
-    if record.box is not None:
-        image = cub.crop_to_box(image, record.box)
-    scale = stored / min(image.size)
-    size = (max(stored, round(image.width * scale)), max(stored, round(image.height * scale)))
-    buffer = io.BytesIO()
-    image.resize(size, Image.Resampling.BILINEAR).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+        return PackOptions(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SourceError(f"--set {first['loc'][0]}={first['input']}: {first['msg'].lower()}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m datasets.pack", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m datasets.pack",
+        description=__doc__,
+        epilog="keys of --set:\n"
+        + "\n".join(f"  {k:14} {f.description} ({f.default})" for k, f in PackOptions.model_fields.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("kind", choices=["cub", "birds"])
+    parser.add_argument("kind", choices=["cub", "coco", "folder", "birds"])
     parser.add_argument("source", type=Path)
     parser.add_argument("dest")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="resolution, quality, …")
-    options = parser.parse_args(arguments)
-    settings = {"resolution": 64 if options.kind == "birds" else 256, "quality": 95, "shard_samples": 1000}
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="repeatable; see below")
+    asked = parser.parse_args(arguments)
     try:
-        for assignment in options.set:
-            key, _, value = assignment.partition("=")
-            if key not in settings or not value.isdigit() or int(value) == 0:
-                raise SourceError(f"--set {assignment}: expected one of {', '.join(settings)}=POSITIVE INTEGER")
-            settings[key] = int(value)
-        if options.kind == "birds":
-            birds.ensure(options.source)
-        records = list(cub.read(options.source))
-        name = "drawn birds" if options.kind == "birds" else "CUB-200-2011"
-        manifest = pack(
-            records,
-            options.dest,
-            name=name,
-            resolution=settings["resolution"],
-            quality=settings["quality"],
-            shard_samples=settings["shard_samples"],
-        )
-    except (SourceError, storage.StorageError) as error:
-        print(f"datasets.pack: {error}", file=sys.stderr)
+        options = parse_options(asked.kind, asked.set)
+        manifest = pack(read_source(asked.kind, asked.source, options), asked.dest, options)
+    except (SourceError, storage.StorageError, yaml.YAMLError) as error:
+        print(f"datasets.pack: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("datasets.pack: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
     for split, part in manifest.splits.items():
         print(f"{split}: {part.samples} images, {part.captions} captions, {part.classes} classes, ", end="")
         print(f"{len(part.shards)} shards, {sum(s.size for s in part.shards) / 1e6:.1f} MB")
-    print(f"packed to {options.dest}")
+    if manifest.rejected:
+        print(f"rejected: {manifest.rejected}, listed in {storage.join(asked.dest, 'rejected.jsonl')}")
+    print(f"packed to {asked.dest}")
     return 0
 
 

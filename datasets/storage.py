@@ -6,10 +6,15 @@ tool; they are never part of a URL here. Every failure to reach storage is a `St
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
+import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,8 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 __all__ = [
+    "MissingError",
+    "Retry",
     "StorageError",
     "absolute",
     "check_reachable",
@@ -25,16 +32,43 @@ __all__ = [
     "filesystem",
     "is_local",
     "join",
+    "list_sizes",
+    "make_folder",
     "one_line",
     "read_bytes",
+    "read_range",
     "remove",
+    "remove_folder",
     "upload_folder",
     "write_bytes",
 ]
 
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 60
+_CHUNK = 1 << 20  # bytes taken from a connection at a time
+
 
 class StorageError(Exception):
     """Storage could not be reached, read or written; the message is one line that names the URL."""
+
+
+class MissingError(StorageError):
+    """There is no such file."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How long to insist on reading: attempts that bring nothing, seconds between them and for one answer."""
+
+    attempts: int = 8
+    first_wait: float = 0.2
+    longest_wait: float = 20.0
+    timeout: float = float(_READ_SECONDS)
+
+    def wait(self, failures: int) -> None:
+        """Sleep after the given number of failures in a row: doubled each time, and spread so that workers part."""
+        longest = min(self.longest_wait, self.first_wait * 2 ** (failures - 1))
+        time.sleep(longest * random.uniform(0.5, 1.0))
 
 
 def is_local(url: str) -> bool:
@@ -56,10 +90,12 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     if scheme not in ("file", "s3"):
         raise StorageError(f"{url}: unknown scheme {scheme!r}; expected a folder or s3://bucket/path")
     if scheme == "s3":
-        # The endpoint is named so that fsspec's cache of file systems does not outlive a change of it.
-        options: dict[str, Any] = {"config_kwargs": {"retries": {"max_attempts": 5}, "connect_timeout": 5}}
-        options["endpoint_url"] = os.environ.get("AWS_ENDPOINT_URL")
-        fs, path = fsspec.url_to_fs(url, **options)
+        if "@" in url.split("/")[2]:
+            raise StorageError("s3://…@…: credentials do not belong in a URL; set AWS_ACCESS_KEY_ID and so on")
+        # The endpoint is named so that fsspec's cache of file systems does not outlive a change of it. botocore does
+        # not repeat: s3fs and `read_range` do.
+        config = {"retries": {"max_attempts": 0}, "connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}
+        fs, path = fsspec.url_to_fs(url, config_kwargs=config, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"))
         return fs, path
     return LocalFileSystem(auto_mkdir=True), str(Path(url).absolute())
 
@@ -72,12 +108,20 @@ def one_line(url: str) -> Iterator[None]:
     except StorageError:
         raise
     except FileNotFoundError as error:
-        raise StorageError(f"{url}: not found") from error
+        raise MissingError(f"{url}: not found") from error
     except Exception as error:  # botocore raises a class of its own for every failure
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
-        where = f" at {endpoint}" if endpoint and not is_local(url) else ""
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StorageError(f"{url}: cannot be reached{where}: {type(error).__name__}: {reason}") from error
+        where = f" at {_without_credentials(endpoint)}" if endpoint and not is_local(url) else ""
+        reason = _without_credentials(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise StorageError(f"{url}: cannot be reached{where}: {type(error).__name__}: {reason}") from None
+
+
+def _without_credentials(text: str) -> str:
+    """Servers and HTTP clients repeat what they were given; none of it is for a log."""
+    for key in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
+        if secret := os.environ.get(key):
+            text = text.replace(secret, "…")
+    return re.sub(r"//[^/@\s]+@", "//…@", text)
 
 
 def exists(url: str) -> bool:
@@ -86,12 +130,67 @@ def exists(url: str) -> bool:
         return bool(fs.exists(path))
 
 
+def list_sizes(url: str) -> dict[str, int]:
+    """The files directly in a folder or under a prefix, with their sizes in bytes; empty if there is none."""
+    fs, path = filesystem(url)
+    with one_line(url):
+        fs.invalidate_cache(path)
+        try:
+            found = fs.ls(path, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {info["name"].rsplit("/", 1)[-1]: int(info["size"]) for info in found if info["type"] == "file"}
+
+
 def read_bytes(url: str, start: int | None = None, end: int | None = None) -> bytes:
     """The bytes [start, end) of a file, or all of it."""
     fs, path = filesystem(url)
     with one_line(url):
         content = fs.cat_file(path, start=start, end=end)
     return bytes(content)
+
+
+def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> bytes:
+    """The bytes [start, end) of a file, which has them all.
+
+    What fails on the way is tried again with growing waits, from the byte where it stopped. Raises MissingError where
+    there is no such file, StorageError when `retry.attempts` in a row brought nothing or the file is too short.
+    """
+    retry = retry or Retry()
+    fs, path = filesystem(url)
+    received = bytearray()
+    failures = 0
+    while True:
+        before = len(received)
+        try:
+            if is_local(url):
+                received += fs.cat_file(path, start=start, end=end)
+            else:
+                fsspec.asyn.sync(fs.loop, _fetch, fs, path, start, end, received, retry.timeout)
+            if len(received) == end - start:
+                return bytes(received)
+            raise StorageError(f"{url}: ends at byte {start + len(received)}, expected {end} at least")
+        except FileNotFoundError as error:
+            raise MissingError(f"{url}: not found") from error
+        except Exception as error:
+            failures = 1 if len(received) > before else failures + 1
+            if failures >= retry.attempts or isinstance(error, PermissionError) or is_local(url):
+                with one_line(url):
+                    raise
+            retry.wait(failures)
+
+
+async def _fetch(fs: Any, path: str, start: int, end: int, received: bytearray, timeout: float) -> None:
+    """Append to `received` what is missing of [start, end); what came before a failure stays."""
+    bucket, key, _ = fs.split_path(path)
+    span = f"bytes={start + len(received)}-{end - 1}"
+    response = await asyncio.wait_for(fs._call_s3("get_object", Bucket=bucket, Key=key, Range=span), timeout)
+    body = response["Body"]
+    try:
+        while chunk := await asyncio.wait_for(body.read(_CHUNK), timeout):
+            received += chunk
+    finally:
+        body.close()
 
 
 def write_bytes(url: str, content: bytes) -> None:
@@ -121,20 +220,36 @@ def remove(url: str) -> None:
             fs.rm_file(path)
 
 
+def remove_folder(url: str) -> None:
+    """Remove a folder, or all under a prefix, if it is there."""
+    fs, path = filesystem(url)
+    with one_line(url):
+        fs.invalidate_cache(path)
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
+
+
 def absolute(url: str) -> str:
     """The URL as another process, with another working directory, understands it; one way to write each place."""
     return str(Path(url).resolve()) if is_local(url) else url
 
 
+def make_folder(url: str) -> None:
+    """Make the folder, or the bucket, if it is not there."""
+    fs, path = filesystem(url)
+    with one_line(url):
+        if is_local(url):
+            Path(path).mkdir(parents=True, exist_ok=True)
+        elif not fs.exists(path.split("/", 1)[0]):
+            fs.mkdir(path.split("/", 1)[0])
+
+
 def upload_folder(source: Path, url: str, last: str) -> None:
     """Copy every file of `source` to `url`; the file named `last`, which announces the others, goes last."""
+    make_folder(url)
     fs, root = filesystem(url)
     files = sorted((p for p in source.rglob("*") if p.is_file()), key=lambda p: (p.name == last, p))
     with one_line(url):
-        if not is_local(url):
-            bucket = root.split("/", 1)[0]
-            if not fs.exists(bucket):
-                fs.mkdir(bucket)
         for file in files:
             fs.put_file(str(file), f"{root}/{file.relative_to(source)}")
 

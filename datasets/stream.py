@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import torch
+import torch.multiprocessing  # tensors of loader processes come through shared memory
 from PIL import Image
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from datasets import storage
-from datasets.manifest import Manifest, Split, load_manifest
-from datasets.plan import Block, batches_per_worker, plan_epoch
+from datasets.manifest import Split, load_manifest
+from datasets.plan import Leg, batches_per_worker, plan_epoch
+from datasets.processes import process_pool
+from datasets.shards import DatasetError, ReadOptions, Sample, Skipped, read_samples
 
-__all__ = ["DatasetError", "open_images", "open_stream"]
-
-Sample = dict[str, Any]
-
-
-class DatasetError(Exception):
-    """A shard is missing, short or damaged; one line naming it."""
+__all__ = ["DatasetError", "Leg", "ReadOptions", "Skipped", "open_images", "open_stream"]
 
 
 def open_stream(
@@ -37,8 +35,11 @@ def open_stream(
     epoch: int = 0,
     seed: int = 0,
     start: int = 0,
+    legs: Sequence[Leg] = (),
     max_words: int = 18,
     augment: bool = True,
+    options: ReadOptions | None = None,
+    skipped: Skipped | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One epoch of batches for one worker, from batch number `start` on.
 
@@ -46,115 +47,192 @@ def open_stream(
     (B,), "class" int64 (B,); T = `max_words`. Which samples, crops, flips and captions it holds is a function of the
     arguments alone. With `augment` a random crop of the stored image, a random flip and one of the image's captions at
     random, as released; without, the middle and the first caption, in stored order. The samples that do not fill a
-    batch on every worker are left out.
+    batch on every worker are left out. An epoch that other numbers of workers have begun goes on with what their `legs`
+    left, each sample once.
 
-    Raises DatasetError, ManifestError, StorageError; ValueError if a worker would get no batch at all.
+    An image that does not decode, and with `options.on_bad_shard` = skip a sample that cannot be read, is replaced by
+    the next one of its block and added to `skipped`. Raises DatasetError, ManifestError, StorageError; ValueError if a
+    worker would get no batch at all in a whole epoch.
     """
+    options, skipped = options or ReadOptions(), skipped or Skipped()
     manifest, _ = load_manifest(url)
     part = manifest.split(split)
-    count = batches_per_worker(part.samples, batch_size, world_size)
-    if count == 0:
+    count = batches_per_worker(part.samples, batch_size, world_size, legs)
+    if count == 0 and not legs:
         raise ValueError(
             f"{url}: split {split!r} has {part.samples} samples, fewer than one batch of {batch_size} for each of "
             f"{world_size} workers"
         )
-    plan = plan_epoch(part, rank=rank, world_size=world_size, epoch=epoch, seed=seed, shuffle=augment)
-    samples = _samples(url, part, plan, skip=start * batch_size)
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as ahead:
-
-        def make() -> dict[str, Any] | None:
-            chosen = list(islice(samples, batch_size))
-            return _batch(chosen, manifest, seed, epoch, max_words, augment) if len(chosen) == batch_size else None
-
-        following = ahead.submit(make)
+    plan = plan_epoch(part, rank=rank, world_size=world_size, epoch=epoch, seed=seed, shuffle=augment, legs=legs)
+    drawn = _Drawing(manifest.resolution, seed, epoch, max_words, augment)
+    samples = _samples(url, part, list(plan), start * batch_size, options, skipped)
+    with _decoders(options.loaders) as pool:
+        waiting: deque[tuple[list[_Slot], Future[_Decoded]]] = deque()
         for i in range(start, count):
-            batch = following.result()
-            if i + 1 < count:
-                following = ahead.submit(make)
-            if batch is None:
+            while len(waiting) < min(options.loaders + 1, count - i) and (slots := list(islice(samples, batch_size))):
+                waiting.append((slots, pool.submit(_decode, [slot.sample for slot in slots], drawn)))
+            slots, future = waiting.popleft()
+            if len(slots) < batch_size:
                 raise DatasetError(f"{url}: split {split!r} ended before batch {i} of {count}")
-            yield batch
+            yield _repaired(slots, future.result(), drawn, skipped)
 
 
 def open_images(url: str, split: str, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[torch.Tensor]:
-    """This worker's share of a split's images, each once and uncropped by chance: uint8 (≤ batch_size, 3, H, W)."""
+    """This worker's share of a split's images, each once and uncropped by chance: uint8 (≤ batch_size, 3, H, W).
+
+    Raises DatasetError where one cannot be read.
+    """
     manifest, _ = load_manifest(url)
     part = manifest.split(split)
-    samples = _samples(url, part, plan_epoch(part, rank=rank, world_size=world_size, shuffle=False), skip=0)
-    while chosen := list(islice(samples, batch_size)):
-        yield torch.from_numpy(np.stack([_image(sample, manifest, None) for sample in chosen]))
+    plan = list(plan_epoch(part, rank=rank, world_size=world_size, shuffle=False))
+    samples = _samples(url, part, plan, 0, ReadOptions(), Skipped())
+    drawn = _Drawing(manifest.resolution, 0, 0, 1, augment=False)
+    while slots := list(islice(samples, batch_size)):
+        batch, failed = _decode([slot.sample for slot in slots], drawn)
+        for row, reason in failed.items():
+            raise DatasetError(f"{slots[row].sample.key}: {reason}")
+        yield batch["image"]
 
 
-def _samples(url: str, split: Split, blocks: list[Block], skip: int) -> Iterator[Sample]:
-    """The samples of the blocks in their order, less the first `skip`; the next block is fetched meanwhile."""
-    while blocks and skip >= len(blocks[0].order):
-        skip -= len(blocks[0].order)
-        blocks = blocks[1:]
+@dataclass(frozen=True)
+class _Drawing:
+    """What becomes of a sample: a function of it and of these."""
+
+    resolution: int
+    seed: int
+    epoch: int
+    max_words: int
+    augment: bool
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A place in the epoch: its sample (or the one in its place), and the block's in which to look for another."""
+
+    sample: Sample
+    block: Sequence[Sample]
+    position: int  # of the sample in the block
+
+
+_Decoded = tuple[dict[str, Any], dict[int, str]]  # a batch, and why rows of it have no image
+
+
+@contextmanager
+def _decoders(processes: int) -> Iterator[Executor]:
+    if processes:
+        yield _loader_processes(processes)
+    else:
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+            yield pool
+
+
+@lru_cache(maxsize=1)
+def _loader_processes(processes: int) -> Executor:
+    """Kept from epoch to epoch: starting them takes seconds."""
+    return process_pool(processes, torch.set_num_threads, 1)
+
+
+def _samples(
+    url: str, split: Split, blocks: Sequence[np.ndarray], skip: int, options: ReadOptions, skipped: Skipped
+) -> Iterator[_Slot]:
+    """The places of the blocks in their order, less the first `skip`; the next block is fetched meanwhile."""
+    first = 0
+    while first < len(blocks) and skip >= len(blocks[first]):
+        skip -= len(blocks[first])
+        first += 1
     with ThreadPoolExecutor(1, thread_name_prefix="shards") as ahead:
-        waiting = ahead.submit(_read_block, url, split, blocks[0]) if blocks else None
-        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        waiting = ahead.submit(read_samples, url, split, blocks[first], options) if first < len(blocks) else None
+        for number in range(first, len(blocks)):
             assert waiting is not None
-            samples = waiting.result()
-            waiting = ahead.submit(_read_block, url, split, following) if following else None
-            for i in block.order[skip:]:
-                yield samples[i]
+            found, lost = waiting.result()
+            waiting = None
+            if number + 1 < len(blocks):
+                waiting = ahead.submit(read_samples, url, split, blocks[number + 1], options)
+            skipped.shards.update(lost[p] for p in blocks[number][skip:].tolist() if p in lost)
+            sound = [sample for sample in found if sample is not None]
+            sound = sound or _elsewhere(url, split, blocks, number, options)
+            # A lost sample's place goes to the next sound one of the block, and from the last to the first.
+            place = 0
+            for i, sample in enumerate(found):
+                if i >= skip:
+                    yield _Slot(sound[place % len(sound)], sound, place % len(sound))
+                place += sample is not None
             skip = 0
 
 
-def _read_block(url: str, split: Split, block: Block) -> list[Sample]:
-    samples: list[Sample] = []
-    for segment in block.segments:
-        shard = split.shards[segment.shard]
-        location = storage.join(url, shard.name)
-        start, end = shard.span(segment.first, segment.last)
-        stream = io.BytesIO(storage.read_bytes(location, start, end))
-        found = list(group_by_keys(tar_file_expander([{"url": location, "stream": stream}])))
-        # A damaged tar ends early without an error, so the count is the check.
-        if len(found) != segment.last - segment.first:
-            raise DatasetError(
-                f"{location}: bytes {start}–{end} hold {len(found)} samples, the manifest says "
-                f"{segment.last - segment.first}; the shard is damaged or not the one that was packed"
-            )
-        for sample in found:
-            sample["json"] = json.loads(sample["json"])
-            samples.append({"key": sample["__key__"], "jpg": sample["jpg"], "json": sample["json"]})
-    return samples
+def _elsewhere(url: str, split: Split, blocks: Sequence[np.ndarray], number: int, options: ReadOptions) -> list[Sample]:
+    """For a block without a sound sample those of the worker's next that has any, or else of the split's first shard."""
+    others = [blocks[(number + step) % len(blocks)] for step in range(1, len(blocks))]
+    shards = (start + np.arange(shard.samples) for start, shard in zip(split.starts, split.shards, strict=True))
+    for positions in chain(others, shards):
+        found, _ = read_samples(url, split, positions, options)
+        if sound := [sample for sample in found if sample is not None]:
+            return sound
+    raise DatasetError(f"{url}: no sample can be read, not of any shard")
 
 
-def _batch(
-    samples: list[Sample], manifest: Manifest, seed: int, epoch: int, max_words: int, augment: bool
-) -> dict[str, Any]:
-    images, captions = [], np.zeros((len(samples), max_words), np.int64)
+def _repaired(slots: list[_Slot], decoded: _Decoded, drawn: _Drawing, skipped: Skipped) -> dict[str, Any]:
+    """The batch, with the next sample of the block that decodes in the place of each that does not."""
+    batch, failed = decoded
+    for row, reason in failed.items():
+        slot = slots[row]
+        skipped.images[f"{slot.sample.key}: {reason}"] += 1
+        for step in range(1, len(slot.block)):
+            other = slot.block[(slot.position + step) % len(slot.block)]
+            single, bad = _decode([other], drawn)
+            if not bad:
+                batch["key"][row] = single["key"][0]
+                for name in ("image", "caption", "length", "class"):
+                    batch[name][row] = single[name][0]
+                break
+        else:
+            raise DatasetError(f"{slot.sample.key}: {reason}, nor does any other image of its block")
+    return batch
+
+
+def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
+    """A batch of the samples, and why rows of it could not be decoded."""
+    size = drawn.resolution
+    images = np.zeros((len(samples), size, size, 3), np.uint8)
+    captions = np.zeros((len(samples), drawn.max_words), np.int64)
     lengths = np.zeros(len(samples), np.int64)
+    failed = {}
     for row, sample in enumerate(samples):
         # Seeded by the sample, so that its crop and caption do not depend on the worker that has it.
-        rng = np.random.default_rng([seed, epoch, 2, sample["json"]["index"]])
-        images.append(_image(sample, manifest, rng if augment else None))
-        tokens = sample["json"]["tokens"]
-        words = tokens[int(rng.integers(len(tokens)))] if augment else tokens[0]
-        if len(words) > max_words:
-            kept = np.sort(rng.choice(len(words), max_words, replace=False)) if augment else np.arange(max_words)
-            words = [words[i] for i in kept]
+        rng = np.random.default_rng([drawn.seed, drawn.epoch, 2, sample.about["index"]]) if drawn.augment else None
+        try:
+            images[row] = _image(sample.jpg, size, rng)
+        except (OSError, ValueError, SyntaxError) as error:
+            failed[row] = f"the image does not decode: {' '.join(str(error).split())}"
+        words = _words(sample.about["tokens"], drawn.max_words, rng)
         captions[row, : len(words)], lengths[row] = words, len(words)
-    return {
-        "key": [s["key"] for s in samples],
-        "image": torch.from_numpy(np.stack(images)),
+    batch = {
+        "key": [sample.key for sample in samples],
+        # Stored pixel by pixel as JPEG decodes; whoever wants planes makes them on the device.
+        "image": torch.from_numpy(images).permute(0, 3, 1, 2),
         "caption": torch.from_numpy(captions),
         "length": torch.from_numpy(lengths),
-        "class": torch.tensor([s["json"]["class"] for s in samples]),
+        "class": torch.tensor([sample.about["class"] for sample in samples]),
     }
+    return batch, failed
 
 
-def _image(sample: Sample, manifest: Manifest, rng: np.random.Generator | None) -> np.ndarray:
-    """The sample's image as uint8 (3, H, W) of the manifest's resolution, cropped out of the stored one."""
-    try:
-        pixels = np.asarray(Image.open(io.BytesIO(sample["jpg"])).convert("RGB"))
-    except OSError as error:
-        raise DatasetError(f"{sample['key']}: the image does not decode: {error}") from error
-    size = manifest.resolution
-    down, right = pixels.shape[0] - size, pixels.shape[1] - size
-    top, left = rng.integers(0, (down + 1, right + 1)) if rng is not None else (down // 2, right // 2)
-    pixels = pixels[top : top + size, left : left + size]
+def _image(jpg: bytes, size: int, rng: np.random.Generator | None) -> np.ndarray:
+    """The image as uint8 (size, size, 3), cropped: at random and perhaps flipped, or the middle."""
+    image: Image.Image = Image.open(io.BytesIO(jpg))
+    right, down = image.width - size, image.height - size
+    top, left = rng.integers(0, (down + 1, right + 1)).tolist() if rng is not None else (down // 2, right // 2)
+    image = image.crop((left, top, left + size, top + size))
     if rng is not None and rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _words(captions: list[list[int]], max_words: int, rng: np.random.Generator | None) -> list[int]:
+    """One of the captions, random words of it in their order where it is longer; or the first words of the first."""
+    if rng is None:
+        return captions[0][:max_words]
+    words = captions[int(rng.integers(len(captions)))]
+    if len(words) > max_words:
+        words = [words[i] for i in np.sort(rng.choice(len(words), max_words, replace=False))]
+    return words

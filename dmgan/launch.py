@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Heavy imports come after the arguments are known to be right.
     from cluster.job import ClusterError
     from cluster.local_s3 import LocalS3Error
-    from datasets.cub import SourceError
     from datasets.manifest import ManifestError
+    from datasets.records import SourceError
     from datasets.storage import StorageError
 
     try:

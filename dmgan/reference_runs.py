@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from datasets import storage
-from datasets.pickles import PickleError, read_plain_pickle
-from datasets.vocabulary import Vocabulary
+from datasets.released import read_captions_pickle
 from dmgan.config import ConfigError, parse_config
 from dmgan.discriminator import Discriminator
 from dmgan.networks import Encoders
@@ -26,7 +25,7 @@ from dmgan.reference import (
 )
 from dmgan.run import Run
 
-__all__ = ["export_run", "import_run", "read_vocabulary"]
+__all__ = ["export_run", "import_run"]
 
 
 def import_run(
@@ -40,7 +39,7 @@ def import_run(
         raise ConfigError(f"{out}: holds a run already; choose another --out")
     generator = _load(generator_file, load_generator)
     text, image = _load(text_file, load_text_encoder), _load(image_file, load_image_encoder)
-    vocabulary = read_vocabulary(captions_file)
+    _, vocabulary = read_captions_pickle(captions_file)
     word_dims = {
         generator_file: generator.conditioning.fc.in_features,
         text_file: 2 * text.rnn.hidden_size,
@@ -98,15 +97,6 @@ def export_run(run_url: str, out: str) -> None:
     words = run.read_vocabulary().words
     numbered = [[], [], dict(enumerate(words)), {word: i for i, word in enumerate(words)}]
     storage.write_bytes(storage.join(out, "captions.pickle"), pickle.dumps(numbered, protocol=2))
-
-
-def read_vocabulary(captions_file: str) -> Vocabulary:
-    """The words of the authors' captions.pickle, [train captions, test captions, number → word, word → number]."""
-    data = read_plain_pickle(storage.read_bytes(captions_file), captions_file)
-    words = data[2] if isinstance(data, list) and len(data) == 4 else None
-    if not isinstance(words, dict) or set(words) != set(range(len(words))):
-        raise PickleError(f"{captions_file}: expected [train captions, test captions, number → word, word → number]")
-    return Vocabulary(tuple(str(words[i]) for i in range(len(words))))
 
 
 def _load(file: str, load: Any) -> Any:

@@ -43,7 +43,7 @@ def draw_noise(dims: tuple[int, ...], *, seed: int, step: int, batch_size: int) 
 
 def pyramid(images: Tensor, sizes: list[int]) -> list[Tensor]:
     """uint8 images (b, 3, S, S) as float in [-1, 1] at each of `sizes` pixels, by averaging."""
-    full = images.float() / 127.5 - 1
+    full = images.contiguous().float() / 127.5 - 1
     return [F.avg_pool2d(full, full.shape[-1] // size) if size != full.shape[-1] else full for size in sizes]
 
 

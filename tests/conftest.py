@@ -9,7 +9,7 @@ import torch
 
 from datasets import birds, cub
 from datasets.manifest import Manifest
-from datasets.pack import pack
+from datasets.pack import PackOptions, pack
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 torch.set_num_threads(1)
@@ -49,5 +49,5 @@ def cub_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def packed(cub_source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Manifest]:
     """40 training and 30 test images of 64 pixels in shards of 7."""
     url = str(tmp_path_factory.mktemp("packed"))
-    records = list(cub.read(cub_source))
-    return url, pack(records, url, name="small", resolution=64, shard_samples=7, progress=False)
+    options = PackOptions(resolution=64, shard_samples=7, processes=1)
+    return url, pack(cub.read(cub_source), url, options, progress=False)

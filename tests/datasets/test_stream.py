@@ -1,44 +1,81 @@
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import subprocess
 import sys
+import zlib
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.manifest import Manifest, Shard, Split
-from datasets.plan import plan_epoch
-from datasets.stream import DatasetError, open_images, open_stream
+from datasets import cub, verify
+from datasets.manifest import Manifest, Shard, Split, load_manifest
+from datasets.pack import PackOptions, pack
+from datasets.plan import BLOCK_SAMPLES, Leg, batches_per_worker, plan_epoch, segments
+from datasets.records import Source
+from datasets.storage import Retry
+from datasets.stream import DatasetError, ReadOptions, Skipped, open_images, open_stream
 
 
 def synthetic_split(sizes: list[int]) -> Split:
-    shards = tuple(Shard(f"{i}.tar", "", n * 10, tuple(range(0, n * 10, 10))) for i, n in enumerate(sizes))
+    shards = tuple(Shard(f"{i}.tar", "", n * 10, tuple(range(0, n * 10, 10)), (0,) * n) for i, n in enumerate(sizes))
     return Split(sum(sizes), sum(sizes), 1, shards)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=6),
-    world=st.integers(1, 9),
-    epoch=st.integers(0, 3),
-    shuffle=st.booleans(),
-)
-def test_every_sample_goes_to_exactly_one_worker(sizes: list[int], world: int, epoch: int, shuffle: bool) -> None:
+SIZES = st.lists(st.one_of(st.just(1), st.integers(1, 40), st.integers(1, 3000)), min_size=1, max_size=12)
+LEGS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 16), st.floats(0, 1)), max_size=3)
+
+
+@settings(max_examples=80, deadline=None)
+@given(sizes=SIZES, legs=LEGS, world=st.integers(1, 33), epoch=st.integers(0, 3), shuffle=st.booleans())
+def test_every_sample_goes_to_exactly_one_worker(
+    sizes: list[int], legs: list[tuple[int, int, float]], world: int, epoch: int, shuffle: bool
+) -> None:
+    """Whatever other numbers of workers had the epoch before, and wherever each of them stopped."""
     split = synthetic_split(sizes)
-    seen: list[tuple[int, int]] = []
+    given: list[int] = []
+    taken: list[Leg] = []
+    for earlier, batch_size, share in legs:
+        whole = batches_per_worker(split.samples, batch_size, earlier, taken)
+        batches = round(share * whole)
+        for rank in range(earlier):
+            blocks = plan_epoch(
+                split, rank=rank, world_size=earlier, epoch=epoch, seed=3, shuffle=shuffle, legs=tuple(taken)
+            )
+            mine = [p for block in blocks for p in block.tolist()]
+            assert len(mine) >= whole * batch_size
+            given += mine[: batches * batch_size]
+        taken.append(Leg(earlier, batch_size, batches))
     shares = []
     for rank in range(world):
-        before = len(seen)
-        for block in plan_epoch(split, rank=rank, world_size=world, epoch=epoch, seed=3, shuffle=shuffle):
-            samples = [(s.shard, i) for s in block.segments for i in range(s.first, s.last)]
-            assert sorted(block.order) == list(range(len(samples)))
-            seen += samples
-        shares.append(len(seen) - before)
-    assert sorted(seen) == [(shard, i) for shard, n in enumerate(sizes) for i in range(n)]
+        before = len(given)
+        for block in plan_epoch(
+            split, rank=rank, world_size=world, epoch=epoch, seed=3, shuffle=shuffle, legs=tuple(taken)
+        ):
+            assert 0 < len(block) <= BLOCK_SAMPLES
+            given += block.tolist()
+        shares.append(len(given) - before)
+    assert sorted(given) == list(range(split.samples))
     assert max(shares) - min(shares) <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=SIZES, data=st.data())
+def test_segments_hold_the_positions_and_little_else(sizes: list[int], data: st.DataObject) -> None:
+    split = synthetic_split(sizes)
+    wanted = data.draw(st.sets(st.integers(0, split.samples - 1), min_size=1, max_size=50))
+    found = segments(split, np.array(sorted(wanted, key=hash)))
+    held = [split.starts[s.shard] + i for s in found for i in range(s.first, s.last)]
+    assert wanted <= set(held) and len(set(held)) == len(held)
+    assert all(0 <= s.first < s.last <= split.shards[s.shard].samples for s in found)
+    assert len(held) <= 17 * len(wanted)
 
 
 def test_batches_are_what_training_expects(packed: tuple[str, Manifest]) -> None:
@@ -101,15 +138,167 @@ def test_all_images_of_a_split_each_once(packed: tuple[str, Manifest]) -> None:
     assert torch.equal(torch.cat(parts), whole) and len(whole) == 30
 
 
-def test_a_damaged_shard_is_named(packed: tuple[str, Manifest], tmp_path: Path) -> None:
-    for path in Path(packed[0]).iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+@pytest.mark.parametrize("shard_samples", [1, 40])
+def test_one_sample_a_shard_and_one_shard_of_all(cub_source: Path, tmp_path: Path, shard_samples: int) -> None:
+    whole = cub.read(cub_source)
+    source = Source("some", tuple(r for r in whole.records if r.split == "train")[:13])
+    options = PackOptions(resolution=32, shard_samples=shard_samples, processes=1)
+    pack(source, str(tmp_path), options, progress=False)
+    for world, batch_size in ((1, 1), (2, 3), (5, 2), (13, 1)):
+        streams = [
+            [
+                b["key"]
+                for b in open_stream(str(tmp_path), split="train", batch_size=batch_size, rank=r, world_size=world)
+            ]
+            for r in range(world)
+        ]
+        assert {len(batches) for batches in streams} == {13 // world // batch_size}
+        keys = [key for batches in streams for batch in batches for key in batch]
+        assert len(set(keys)) == len(keys) == 13 // world // batch_size * world * batch_size
+
+
+def test_another_number_of_workers_goes_on_with_the_samples_not_yet_seen(packed: tuple[str, Manifest]) -> None:
+    def keys(batches: int, batch_size: int, world: int, legs: tuple[Leg, ...] = ()) -> list[str]:
+        options = {"split": "train", "batch_size": batch_size, "world_size": world, "legs": legs, "epoch": 2}
+        streams = [open_stream(packed[0], rank=rank, **options) for rank in range(world)]  # type: ignore[arg-type]
+        return [key for stream in streams for batch in islice(stream, batches) for key in batch["key"]]
+
+    first, second = Leg(3, 2, 2), Leg(1, 5, 3)
+    seen = keys(2, 2, 3) + keys(3, 5, 1, (first,)) + keys(99, 2, 2, (first, second))
+    assert len(set(seen)) == len(seen) == 40 - (40 - 12 - 15) % 4
+    assert keys(99, 4, 3, (Leg(1, 1, 39),)) == []  # too few are left for a batch on each: the epoch is over
+
+
+def test_loader_processes_change_nothing(packed: tuple[str, Manifest]) -> None:
+    alone = list(open_stream(packed[0], split="train", batch_size=4))
+    for epoch in (0, 1):  # the processes outlive an epoch
+        others = list(open_stream(packed[0], split="train", batch_size=4, epoch=epoch, options=ReadOptions(loaders=2)))
+    others = list(open_stream(packed[0], split="train", batch_size=4, options=ReadOptions(loaders=2)))
+    assert len(others) == len(alone) == 10
+    for a, b in zip(alone, others, strict=True):
+        assert a["key"] == b["key"] and torch.equal(a["image"], b["image"]) and torch.equal(a["caption"], b["caption"])
+
+
+# What is damaged ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(packed: tuple[str, Manifest], tmp_path: Path) -> Path:
+    shutil.copytree(packed[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+SKIP = ReadOptions(on_bad_shard="skip", retry=Retry(first_wait=0.001))
+
+
+def test_a_damaged_shard_is_named(copy: Path, packed: tuple[str, Manifest]) -> None:
     shard = packed[1].splits["train"].shards[2]
-    content = bytearray((tmp_path / shard.name).read_bytes())
-    content[shard.offsets[3] : shard.offsets[3] + 300] = bytes(300)  # a wiped header ends a tar silently
-    (tmp_path / shard.name).write_bytes(content)
-    with pytest.raises(DatasetError, match=rf"{shard.name}.*hold 3 samples, the manifest says 7"):
-        list(open_stream(str(tmp_path), split="train", batch_size=4))
+    content = bytearray((copy / shard.name).read_bytes())
+    content[shard.offsets[3] : shard.offsets[3] + 300] = bytes(300)
+    (copy / shard.name).write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"{shard.name}: 1 of the samples 0–6 have other checksums"):
+        list(open_stream(str(copy), split="train", batch_size=4))
+    skipped = Skipped()
+    batches = list(open_stream(str(copy), split="train", batch_size=4, options=SKIP, skipped=skipped))
+    assert [len(b["key"]) for b in batches] == [4] * 10 and len({k for b in batches for k in b["key"]}) == 39
+    assert skipped.samples == 1 and shard.name in next(iter(skipped.shards))
+
+
+@pytest.mark.parametrize("lost", [1, 5])
+def test_missing_shards_are_an_error_or_counted_and_replaced(
+    copy: Path, packed: tuple[str, Manifest], lost: int
+) -> None:
+    for shard in packed[1].splits["train"].shards[:lost]:
+        (copy / shard.name).unlink()
+    with pytest.raises(DatasetError, match=r"train-00000\d.tar: not found"):
+        list(open_stream(str(copy), split="train", batch_size=4))
+    for world in (1, 4, 8):  # at 8 some workers have nothing that is left
+        skipped, keys = Skipped(), []
+        for rank in range(world):
+            options = {"split": "train", "batch_size": 5, "rank": rank, "world_size": world}
+            stream = open_stream(str(copy), options=SKIP, skipped=skipped, **options)  # type: ignore[arg-type]
+            keys += [key for batch in stream for key in batch["key"]]
+        assert len(keys) == 40 and skipped.samples == 7 * lost
+        assert len(set(keys)) == 40 - 7 * lost
+
+
+def test_nothing_left_is_an_error(copy: Path, packed: tuple[str, Manifest]) -> None:
+    for shard in packed[1].splits["train"].shards:
+        (copy / shard.name).unlink()
+    with pytest.raises(DatasetError, match="no sample can be read, not of any shard"):
+        list(open_stream(str(copy), split="train", batch_size=4, options=SKIP))
+
+
+def test_a_wrong_object_in_the_place_of_a_shard_is_named(copy: Path, packed: tuple[str, Manifest]) -> None:
+    shards = packed[1].splits["train"].shards
+    (copy / shards[1].name).write_bytes((copy / shards[2].name).read_bytes())
+    with pytest.raises(DatasetError, match=rf"{shards[1].name}.*not the one that was packed|{shards[1].name}: ends at"):
+        list(open_stream(str(copy), split="train", batch_size=4))
+
+
+def break_images(url: Path, split: str, numbers: set[int]) -> None:
+    """Make images undecodable as if they had been packed so: the checksums are theirs."""
+    raw = json.loads((url / "manifest.json").read_text())
+    position = 0
+    for shard in raw["splits"][split]["shards"]:
+        content = bytearray((url / shard["name"]).read_bytes())
+        ends = [*shard["offsets"][1:], len(content)]
+        for i, (start, end) in enumerate(zip(shard["offsets"], ends, strict=True)):
+            if position in numbers:
+                picture = content.index(b"\xff\xd8\xff", start)
+                content[picture + 20 : picture + 600] = bytes(580)
+                shard["crc32"][i] = zlib.crc32(content[start:end])
+            position += 1
+        (url / shard["name"]).write_bytes(content)
+        shard["sha256"] = hashlib.sha256(content).hexdigest()
+    (url / "manifest.json").write_text(json.dumps(raw))
+
+
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_an_image_that_does_not_decode_is_replaced_and_counted(copy: Path, loaders: int) -> None:
+    whole = list(open_stream(str(copy), split="train", batch_size=4))
+    broken = {2, 3, 17}
+    break_images(copy, "train", broken)
+    skipped = Skipped()
+    options = ReadOptions(loaders=loaders)
+    batches = list(open_stream(str(copy), split="train", batch_size=4, skipped=skipped, options=options))
+    keys = [key for b in batches for key in b["key"]]
+    assert len(keys) == 40 and len(set(keys)) == 37 and skipped.samples == 3
+    assert all("the image does not decode" in reason for reason in skipped.images)
+    known = {key: b["image"][i] for b in whole for i, key in enumerate(b["key"])}
+    assert all(torch.equal(b["image"][i], known[key]) for b in batches for i, key in enumerate(b["key"]))
+    assert all(((b["caption"] != 0).sum(1) == b["length"]).all() for b in batches)
+    rest = list(open_stream(str(copy), split="train", batch_size=4, start=7, options=options))
+    assert [b["key"] for b in rest] == [b["key"] for b in batches[7:]]
+    break_images(copy, "test", {1})
+    with pytest.raises(DatasetError, match="the image does not decode"):
+        list(open_images(str(copy), "test", 4))
+
+
+def test_verify_names_what_is_wrong(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify.main([str(copy)]) == 0 and "as its manifest says" in capsys.readouterr().out
+    manifest, _ = load_manifest(str(copy))
+    train = manifest.splits["train"].shards
+    break_images(copy, "test", {0})
+    content = bytearray((copy / train[1].name).read_bytes())
+    content[train[1].offsets[2] + 700] ^= 1
+    (copy / train[1].name).write_bytes(content)
+    (copy / train[2].name).write_bytes(b"short")
+    (copy / train[3].name).unlink()
+    (copy / "train-captions.json").write_text("[]")
+    assert verify.main([str(copy)]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("datasets.verify: ")]
+    for expected in (
+        "train-captions.json: has another checksum",
+        "train-captions.json: has 0 images, the manifest 40",
+        f"{train[1].name}: has another checksum than the manifest's (samples 2)",
+        f"{train[2].name}: has 5 bytes, the manifest says",
+        f"{train[3].name}: not found",
+        "the image does not decode",
+    ):
+        assert sum(expected in line for line in lines) == 1, (expected, lines)
+    assert len(lines) == 6
+    assert verify.main([str(copy / "nothing")]) == 2
 
 
 def test_our_datasets_wins_over_a_foreign_one(tmp_path: Path) -> None:
@@ -126,4 +315,4 @@ def test_our_datasets_wins_over_a_foreign_one(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert plain.returncode == 0 and "cub|birds" in plain.stdout, plain.stderr
+    assert plain.returncode == 0 and "cub|coco|folder|birds" in plain.stdout, plain.stderr

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from datasets import cub
-from datasets.pack import pack
+from datasets.pack import PackOptions, pack
 from dmgan.discriminator import Discriminator
 from dmgan.generator import Generator
 from dmgan.image_encoder import ImageEncoder, InceptionTrunk
@@ -187,7 +187,7 @@ def test_released_files_become_a_run_and_files_again(released: Path, tmp_path: P
 @pytest.mark.distributed
 def test_an_imported_run_is_evaluated(released: Path, cub_source: Path, tmp_path: Path) -> None:
     assert main(arguments(released, tmp_path / "runs" / "theirs")) == 0
-    pack(list(cub.read(cub_source)), str(tmp_path / "data"), name="small", resolution=256, progress=False)
+    pack(cub.read(cub_source), str(tmp_path / "data"), PackOptions(resolution=256), progress=False)
     given = {"data.url": tmp_path / "data", "evaluate.features": "damsm", "evaluate.images": 12, "evaluate.folds": 2}
     sets = [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
     assert launch(["evaluate", "--storage", str(tmp_path / "runs"), "--name", "theirs", *sets]) == 0

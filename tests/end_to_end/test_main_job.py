@@ -164,14 +164,14 @@ def test_a_run_trained_from_a_bucket_by_one_worker(cub_source: Path, tmp_path: P
     """Dataset and run in a bucket; ZeRO 3; another architecture; a foreign `datasets` installed, on the workers too."""
     from cluster.local_s3 import local_s3
     from datasets import cub
-    from datasets.pack import pack
+    from datasets.pack import PackOptions, pack
 
     foreign = tmp_path / "foreign" / "datasets"
     foreign.mkdir(parents=True)
     (foreign / "__init__.py").write_text("raise ImportError('the foreign datasets')")
     with local_s3(tmp_path / "s3"):
         url = "s3://bucket/birds"
-        pack(list(cub.read(cub_source)), url, name="small", resolution=64, shard_samples=9, progress=False)
+        pack(cub.read(cub_source), url, PackOptions(resolution=64, shard_samples=9), progress=False)
         more = ["--workers", "1", "--set", "deepspeed.zero_stage=3", "--set", "model.memory=m"]
         arguments = command(Path("unused"), url, *more)
         arguments[arguments.index("--storage") + 1] = "s3://bucket/runs"

@@ -1,0 +1,129 @@
+"""Samples out of shards by byte range: fetched again where the way failed, held to the manifest's checksums."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from datasets import storage
+from datasets.cache import CacheError, ShardCache
+from datasets.manifest import Shard, Split
+from datasets.plan import Segment, segments
+from datasets.storage import Retry, StorageError
+
+__all__ = ["DatasetError", "ReadOptions", "Sample", "Skipped", "read_samples"]
+
+_CHECKSUM_ATTEMPTS = 3  # what arrives damaged may have been damaged on the way
+
+
+class DatasetError(Exception):
+    """A shard is missing, short or damaged; one line naming it."""
+
+
+class Sample(NamedTuple):
+    key: str
+    jpg: bytes
+    about: dict[str, Any]  # index in the split, class, captions, tokens
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a dataset; none of it changes what a healthy one gives."""
+
+    loaders: int = 0  # processes that decode; 0: a thread
+    retry: Retry = field(default_factory=Retry)
+    on_bad_shard: Literal["error", "skip"] = "error"
+    cache: ShardCache | None = None
+
+
+@dataclass
+class Skipped:
+    """What could not be read and was replaced by other samples."""
+
+    shards: Counter[str] = field(default_factory=Counter)  # reason that names the shard → samples
+    images: Counter[str] = field(default_factory=Counter)  # reason that names the image → times
+
+    @property
+    def samples(self) -> int:
+        return self.shards.total() + self.images.total()
+
+
+def read_samples(
+    url: str, split: Split, positions: np.ndarray, options: ReadOptions
+) -> tuple[list[Sample | None], dict[int, str]]:
+    """The samples at the stored positions, in their order; None, and why by position, for those that are lost.
+
+    Raises DatasetError at the first lost one unless `options.on_bad_shard` is skip.
+    """
+    found: dict[int, Sample] = {}
+    lost: dict[int, str] = {}
+    for segment in segments(split, positions):
+        first = split.starts[segment.shard] + segment.first
+        samples, problem = _read_segment(url, split.shards[segment.shard], segment, options)
+        if problem is not None and options.on_bad_shard == "error":
+            raise DatasetError(problem)
+        for position, sample in enumerate(samples, start=first):
+            if sample is None:
+                lost[position] = str(problem)
+            else:
+                found[position] = sample
+    wanted = positions.tolist()
+    return [found.get(position) for position in wanted], {p: lost[p] for p in wanted if p in lost}
+
+
+def _read_segment(
+    url: str, shard: Shard, segment: Segment, options: ReadOptions
+) -> tuple[list[Sample | None], str | None]:
+    """The segment's samples, those that are damaged as None, and what is wrong."""
+    location = storage.join(url, shard.name)
+    spans = [shard.span(i, i + 1) for i in range(segment.first, segment.last)]
+    start = spans[0][0]
+    sound = [False] * len(spans)
+    for attempt in range(1, _CHECKSUM_ATTEMPTS + 1):
+        try:
+            content = memoryview(_fetch(location, shard, start, spans[-1][1], options))
+        except (StorageError, CacheError) as error:
+            problem = str(error) if isinstance(error, StorageError) else f"{location}: {error}"
+            return [None] * len(spans), problem
+        parts = [content[a - start : b - start] for a, b in spans]
+        sums = shard.crc32[segment.first : segment.last]
+        sound = [zlib.crc32(part) == crc for part, crc in zip(parts, sums, strict=True)]
+        if all(sound):
+            return list(_parse(location, content, len(parts))), None
+        if options.cache is not None:
+            options.cache.drop(shard)
+        if attempt < _CHECKSUM_ATTEMPTS:
+            options.retry.wait(attempt)
+    intact = [part for part, good in zip(parts, sound, strict=True) if good]
+    samples = iter(_parse(location, b"".join(intact), len(intact)) if intact else ())
+    problem = (
+        f"{location}: {len(spans) - len(intact)} of the samples {segment.first}–{segment.last - 1} have other "
+        "checksums than the manifest's; the shard is damaged or not the one that was packed"
+    )
+    return [next(samples) if good else None for good in sound], problem
+
+
+def _fetch(location: str, shard: Shard, start: int, end: int, options: ReadOptions) -> bytes:
+    cache = options.cache
+    if cache is None or storage.is_local(location) or not cache.fits(shard):
+        return storage.read_range(location, start, end, options.retry)
+    return cache.read(shard, start, end, lambda: storage.read_range(location, 0, shard.size, options.retry))
+
+
+def _parse(location: str, content: bytes | memoryview, count: int) -> list[Sample]:
+    stream = io.BytesIO(content)
+    try:
+        found = list(group_by_keys(tar_file_expander([{"url": location, "stream": stream}])))
+    except tarfile.TarError as error:
+        raise DatasetError(f"{location}: not the tar of the manifest: {error}") from error
+    if len(found) != count:  # a damaged tar may end early without an error
+        raise DatasetError(f"{location}: {count} samples by the manifest, {len(found)} by the tar; pack it again")
+    return [Sample(sample["__key__"], sample["jpg"], json.loads(sample["json"])) for sample in found]
