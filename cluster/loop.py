@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from torch import Tensor
 
 from cluster.engines import DeepSpeedEngine
 from cluster.progress import Reporter
-from datasets.stream import open_stream
+from datasets.cache import ShardCache
+from datasets.storage import Retry
+from datasets.stream import ReadOptions, Skipped, open_stream
 from dmgan import collective
 from dmgan.config import Config
 from dmgan.run import MetricsLog, Run
@@ -48,7 +51,8 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
     if first:
         report(stage.name, done, stage.steps)
     log = MetricsLog(run, stage.name, done) if first else None
-    batches = _batches(stage, config, done, device)
+    skipped = Skipped()
+    batches = _batches(stage, config, done, device, skipped)
     since, logged = time.monotonic(), done
     while done < stage.steps:
         # A step's random draws are a function of seed, step and worker, so a resumed run makes the same ones.
@@ -57,7 +61,7 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
         done += 1
         note = None
         if done % config.train.log_every == 0 or done == stage.steps:
-            line = _log_line(stage, config, losses, done, (done - logged) / (time.monotonic() - since))
+            line = _log_line(stage, losses, skipped, done, (done - logged) / (time.monotonic() - since))
             since, logged = time.monotonic(), done
             if log is not None:
                 log.append(line)
@@ -72,12 +76,15 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
             _checkpoint(stage, done)
 
 
-def _batches(stage: Stage, config: Config, done: int, device: torch.device) -> Iterator[dict[str, Any]]:
+def _batches(
+    stage: Stage, config: Config, done: int, device: torch.device, skipped: Skipped
+) -> Iterator[dict[str, Any]]:
     """Batches from step `done` on, epoch after epoch."""
+    data = config.data
     epoch, start = divmod(done, stage.steps_per_epoch)
     while True:
         for batch in open_stream(
-            config.data.url,
+            data.url,
             split="train",
             batch_size=stage.batch_size,
             rank=collective.rank(),
@@ -85,25 +92,39 @@ def _batches(stage: Stage, config: Config, done: int, device: torch.device) -> I
             epoch=epoch,
             seed=config.train.seed,
             start=start,
-            max_words=config.data.max_words,
+            max_words=data.max_words,
+            options=ReadOptions(
+                loaders=data.loaders,
+                retry=Retry(attempts=data.retries, timeout=data.timeout_seconds),
+                on_bad_shard=data.on_bad_shard,
+                cache=ShardCache(Path(data.cache_dir), data.cache_bytes) if data.cache_dir else None,
+            ),
+            skipped=skipped,
         ):
             yield {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
         epoch, start = epoch + 1, 0
 
 
 def _log_line(
-    stage: Stage, config: Config, losses: dict[str, Tensor], done: int, steps_per_second: float
+    stage: Stage, losses: dict[str, Tensor], skipped: Skipped, done: int, steps_per_second: float
 ) -> dict[str, Any]:
     images = stage.batch_size * collective.world_size()
-    total = collective.all_reduce_sum(torch.stack(list(losses.values())).float())
-    means = (total / collective.world_size()).tolist()
-    return {
+    lost = torch.full_like(next(iter(losses.values())), skipped.samples)
+    *total, lost_everywhere = collective.all_reduce_sum(torch.stack([*losses.values(), lost]).float()).tolist()
+    means = [value / collective.world_size() for value in total]
+    line = {
         "step": done,
         "epoch": round(done / stage.steps_per_epoch, 3),
         "images": done * images,
         "images_per_second": round(steps_per_second * images, 2),
         "losses": {name: round(value, 6) for name, value in zip(losses, means, strict=True)},
     }
+    if lost_everywhere:
+        reasons = collective.gather_objects(next(chain(skipped.shards, skipped.images), None))
+        line["skipped"] = {"samples": int(lost_everywhere), "reason": next(filter(None, reasons))}
+        skipped.shards.clear()
+        skipped.images.clear()
+    return line
 
 
 def _checkpoint(stage: Stage, done: int) -> None:

@@ -20,6 +20,7 @@ _REFRESH_SECONDS = 0.5
 class _Board:
     def __init__(self) -> None:
         self._stages: dict[str, dict[str, Any]] = {}
+        self._fatal: str | None = None
 
     def tell(self, stage: str, state: dict[str, Any]) -> None:
         self._stages[stage] = state
@@ -27,6 +28,12 @@ class _Board:
     def stages(self) -> dict[str, dict[str, Any]]:
         """The latest of every stage, in the order they began."""
         return self._stages
+
+    def end(self, reason: str) -> None:
+        self._fatal = self._fatal or reason
+
+    def fatal(self) -> str | None:
+        return self._fatal
 
 
 class Reporter:
@@ -42,6 +49,15 @@ class Reporter:
         if stage != self._stage or done >= total or now - self._told > _REFRESH_SECONDS:
             self._told, self._stage = now, stage
             self._board.tell.remote(stage, {"done": done, "total": total, "note": self._note})
+
+    def end(self, reason: str) -> None:
+        """Say that the job must end: starting the workers again would not help."""
+        ray.get(self._board.end.remote(reason))
+
+    def fatal(self) -> str | None:
+        """The first reason given to `end`."""
+        reason: str | None = ray.get(self._board.fatal.remote())
+        return reason
 
 
 @contextmanager

@@ -12,12 +12,18 @@ import torch
 
 from cluster.progress import Reporter, shown_progress
 from datasets import storage
-from datasets.manifest import Manifest, load_manifest
+from datasets.manifest import Manifest, ManifestError, load_manifest
 from datasets.plan import batches_per_worker
+from datasets.shards import DatasetError
 from dmgan.config import Config, ConfigError
 from dmgan.run import Run
 
-__all__ = ["fit", "planned_steps", "storage_environment"]
+__all__ = ["TrainingError", "fit", "planned_steps", "storage_environment"]
+
+
+class TrainingError(Exception):
+    """Training cannot go on, however often its workers are started again; one line."""
+
 
 # Ray Train notices a report at its health checks; at the default of 2 s every checkpoint would cost that.
 _ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
@@ -40,7 +46,8 @@ def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str
     """Train what is left of `stages` (of "pretrain", "train"), one after the other, in one Ray Train job.
 
     `pretrain` gives RUN/encoders.safetensors, `train` RUN/generator.safetensors; both go on from the run's newest
-    checkpoint. `on_stage` is called with a stage's name when its first step is near.
+    checkpoint. `on_stage` is called with a stage's name when its first step is near. Raises TrainingError where the
+    data cannot be read, Ray's TrainingFailedError where workers failed too often.
     """
     os.environ.update(_ENVIRONMENT)
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
@@ -60,6 +67,8 @@ def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str
             ),
         )
         _fit_interruptibly(trainer)
+        if (reason := report.fatal()) is not None:
+            raise TrainingError(reason)
 
 
 def _fit_interruptibly(trainer: Any) -> None:
@@ -106,17 +115,23 @@ def _on_worker(
 
     from cluster import engines
 
+    if report.fatal() is not None:
+        return  # Ray has started the workers again after what cannot be mended; `fit` says it
     os.environ.update(environment)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     device = get_device()
     engines.initialise(device)
-    for stage in stages:
-        if stage == "pretrain" and run.has("encoders.safetensors"):
-            continue  # this is a restart of Ray's after the stage
-        torch.manual_seed(config.train.seed)  # alike on every worker: all start from the same weights
-        {"pretrain": _pretrain_worker, "train": _train_worker}[stage](config, run, device, report)
-        dist.barrier()  # what rank 0 wrote at the end of a stage is there for all
+    try:
+        for stage in stages:
+            if stage == "pretrain" and run.has("encoders.safetensors"):
+                continue  # this is a restart of Ray's after the stage
+            torch.manual_seed(config.train.seed)  # alike on every worker: all start from the same weights
+            {"pretrain": _pretrain_worker, "train": _train_worker}[stage](config, run, device, report)
+            dist.barrier()  # what rank 0 wrote at the end of a stage is there for all
+    except (DatasetError, ManifestError) as error:
+        report.end(str(error))
+        raise
 
 
 def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> None:

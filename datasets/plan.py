@@ -19,6 +19,7 @@ from datasets.manifest import Split
 __all__ = ["Leg", "Segment", "batches_per_worker", "plan_epoch", "segments"]
 
 BLOCK_SAMPLES = 1024  # read and shuffled together: the bound on memory
+FIRST_BLOCK = 64  # blocks grow up to that, so that an epoch's first batch does not wait for a large one
 GAP_SAMPLES = 16  # unwanted samples that are read along rather than asked around
 
 
@@ -77,11 +78,13 @@ def _blocks(line: Sequence[Sequence[int]], rank: int, world_size: int, key: list
     ends = list(accumulate(len(part) for part in line))
     samples = ends[-1] if ends else 0
     begin, end = (samples * r // world_size for r in (rank, rank + 1))
-    for first in range(begin, end, BLOCK_SAMPLES):
-        block = np.concatenate([np.asarray(part) for part in _cut(line, ends, first, min(first + BLOCK_SAMPLES, end))])
+    size = FIRST_BLOCK
+    while begin < end:
+        block = np.concatenate([np.asarray(part) for part in _cut(line, ends, begin, min(begin + size, end))])
         if key is not None:
-            np.random.default_rng([*key, first]).shuffle(block)
+            np.random.default_rng([*key, begin]).shuffle(block)
         yield block
+        begin, size = begin + size, min(2 * size, BLOCK_SAMPLES)
 
 
 def _left(line: Sequence[Sequence[int]], rank: int, leg: Leg, key: list[int] | None) -> Iterator[Sequence[int]]:

@@ -169,6 +169,7 @@ def _write_shard(part: Part, advance: Callable[[int], Any]) -> Written:
             offsets.append(tar.tarstream.offset)
             kept.append(position)
             about = {
+                "key": record.key,
                 "index": item.index,
                 "class": record.class_id,
                 "captions": record.captions,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 import zlib
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from datasets import storage
 from datasets.cache import CacheError, ShardCache
@@ -21,6 +19,7 @@ from datasets.storage import Retry, StorageError
 
 __all__ = ["DatasetError", "ReadOptions", "Sample", "Skipped", "read_samples"]
 
+_TAR_BLOCK = 512
 _CHECKSUM_ATTEMPTS = 3  # what arrives damaged may have been damaged on the way
 
 
@@ -97,13 +96,13 @@ def _read_segment(
         sums = shard.crc32[segment.first : segment.last]
         sound = [zlib.crc32(part) == crc for part, crc in zip(parts, sums, strict=True)]
         if all(sound):
-            return list(_parse(location, content, len(parts))), None
+            return list(_parse(location, parts)), None
         if options.cache is not None:
             options.cache.drop(shard)
         if attempt < _CHECKSUM_ATTEMPTS:
             options.retry.wait(attempt)
     intact = [part for part, good in zip(parts, sound, strict=True) if good]
-    samples = iter(_parse(location, b"".join(intact), len(intact)) if intact else ())
+    samples = _parse(location, intact)
     problem = (
         f"{location}: {len(spans) - len(intact)} of the samples {segment.first}–{segment.last - 1} have other "
         "checksums than the manifest's; the shard is damaged or not the one that was packed"
@@ -118,12 +117,25 @@ def _fetch(location: str, shard: Shard, start: int, end: int, options: ReadOptio
     return cache.read(shard, start, end, lambda: storage.read_range(location, 0, shard.size, options.retry))
 
 
-def _parse(location: str, content: bytes | memoryview, count: int) -> list[Sample]:
-    stream = io.BytesIO(content)
-    try:
-        found = list(group_by_keys(tar_file_expander([{"url": location, "stream": stream}])))
-    except tarfile.TarError as error:
-        raise DatasetError(f"{location}: not the tar of the manifest: {error}") from error
-    if len(found) != count:  # a damaged tar may end early without an error
-        raise DatasetError(f"{location}: {count} samples by the manifest, {len(found)} by the tar; pack it again")
-    return [Sample(sample["__key__"], sample["jpg"], json.loads(sample["json"])) for sample in found]
+def _parse(location: str, parts: Sequence[memoryview]) -> Iterator[Sample]:
+    for part in parts:
+        members = list(_members(part))
+        if len(members) != 2:
+            raise DatasetError(f"{location}: a sample has {len(members)} files, expected an image and its JSON")
+        about = json.loads(bytes(members[1]))
+        yield Sample(about.pop("key"), bytes(members[0]), about)
+
+
+def _members(part: memoryview) -> Iterator[memoryview]:
+    """The contents of the regular files in a piece of a tar whose checksum is right.
+
+    tarfile does this too, in 0.15 ms a sample of the interpreter's lock: a fifth of what decoding the image takes.
+    """
+    offset = 0
+    while offset + _TAR_BLOCK <= len(part) and part[offset] != 0:
+        size = int(bytes(part[offset + 124 : offset + 135]), 8)
+        kind = part[offset + 156]
+        offset += _TAR_BLOCK
+        if kind == ord("0"):  # others hold long names
+            yield part[offset : offset + size]
+        offset += -(-size // _TAR_BLOCK) * _TAR_BLOCK

@@ -7,6 +7,7 @@ tool; they are never part of a URL here. Every failure to reach storage is a `St
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import re
@@ -112,8 +113,13 @@ def one_line(url: str) -> Iterator[None]:
     except Exception as error:  # botocore raises a class of its own for every failure
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         where = f" at {_without_credentials(endpoint)}" if endpoint and not is_local(url) else ""
-        reason = _without_credentials(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        said = str(error).splitlines()[0] if str(error) else "no answer in time" if _timed_out(error) else "no reason"
+        reason = _without_credentials(said)
         raise StorageError(f"{url}: cannot be reached{where}: {type(error).__name__}: {reason}") from None
+
+
+def _timed_out(error: Exception) -> bool:
+    return isinstance(error, TimeoutError | asyncio.TimeoutError)
 
 
 def _without_credentials(text: str) -> str:
@@ -156,6 +162,11 @@ def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> by
     What fails on the way is tried again with growing waits, from the byte where it stopped. Raises MissingError where
     there is no such file, StorageError when `retry.attempts` in a row brought nothing or the file is too short.
     """
+    if is_local(url):
+        content = read_bytes(url, start, end)
+        if len(content) < end - start:
+            raise StorageError(f"{url}: is shorter than the {end} bytes expected")
+        return content
     retry = retry or Retry()
     fs, path = filesystem(url)
     received = bytearray()
@@ -163,18 +174,17 @@ def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> by
     while True:
         before = len(received)
         try:
-            if is_local(url):
-                received += fs.cat_file(path, start=start, end=end)
-            else:
-                fsspec.asyn.sync(fs.loop, _fetch, fs, path, start, end, received, retry.timeout)
+            fsspec.asyn.sync(fs.loop, _fetch, fs, path, start, end, received, retry.timeout)
             if len(received) == end - start:
                 return bytes(received)
-            raise StorageError(f"{url}: ends at byte {start + len(received)}, expected {end} at least")
+            raise EOFError("the answer ended early")
         except FileNotFoundError as error:
             raise MissingError(f"{url}: not found") from error
         except Exception as error:
+            if getattr(error, "errno", None) == errno.EINVAL:  # the range cannot be satisfied
+                raise StorageError(f"{url}: is shorter than the {end} bytes expected") from error
             failures = 1 if len(received) > before else failures + 1
-            if failures >= retry.attempts or isinstance(error, PermissionError) or is_local(url):
+            if failures >= retry.attempts or isinstance(error, PermissionError):
                 with one_line(url):
                     raise
             retry.wait(failures)
@@ -182,9 +192,16 @@ def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> by
 
 async def _fetch(fs: Any, path: str, start: int, end: int, received: bytearray, timeout: float) -> None:
     """Append to `received` what is missing of [start, end); what came before a failure stays."""
+    from s3fs.errors import translate_boto_error
+
     bucket, key, _ = fs.split_path(path)
     span = f"bytes={start + len(received)}-{end - 1}"
-    response = await asyncio.wait_for(fs._call_s3("get_object", Bucket=bucket, Key=key, Range=span), timeout)
+    await fs.set_session()
+    client = await fs.get_s3(bucket)
+    try:
+        response = await asyncio.wait_for(client.get_object(Bucket=bucket, Key=key, Range=span), timeout)
+    except Exception as error:
+        raise translate_boto_error(error) from error  # into FileNotFoundError and so on
     body = response["Body"]
     try:
         while chunk := await asyncio.wait_for(body.read(_CHUNK), timeout):

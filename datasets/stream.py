@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,9 @@ def open_stream(
     samples = _samples(url, part, list(plan), start * batch_size, options, skipped)
     with _decoders(options.loaders) as pool:
         waiting: deque[tuple[list[_Slot], Future[_Decoded]]] = deque()
+        ahead = max(1, options.loaders) + 1  # one batch more than is being made
         for i in range(start, count):
-            while len(waiting) < min(options.loaders + 1, count - i) and (slots := list(islice(samples, batch_size))):
+            while len(waiting) < min(ahead, count - i) and (slots := list(islice(samples, batch_size))):
                 waiting.append((slots, pool.submit(_decode, [slot.sample for slot in slots], drawn)))
             slots, future = waiting.popleft()
             if len(slots) < batch_size:
@@ -161,7 +163,7 @@ def _samples(
 
 
 def _elsewhere(url: str, split: Split, blocks: Sequence[np.ndarray], number: int, options: ReadOptions) -> list[Sample]:
-    """For a block without a sound sample those of the worker's next that has any, or else of the split's first shard."""
+    """For a block without a sound sample those of the worker's next that has any, or else of the first such shard."""
     others = [blocks[(number + step) % len(blocks)] for step in range(1, len(blocks))]
     shards = (start + np.arange(shard.samples) for start, shard in zip(split.starts, split.shards, strict=True))
     for positions in chain(others, shards):
@@ -193,16 +195,17 @@ def _repaired(slots: list[_Slot], decoded: _Decoded, drawn: _Drawing, skipped: S
 def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
     """A batch of the samples, and why rows of it could not be decoded."""
     size = drawn.resolution
-    images = np.zeros((len(samples), size, size, 3), np.uint8)
+    images = np.empty((len(samples), size, size, 3), np.uint8)
     captions = np.zeros((len(samples), drawn.max_words), np.int64)
     lengths = np.zeros(len(samples), np.int64)
     failed = {}
     for row, sample in enumerate(samples):
         # Seeded by the sample, so that its crop and caption do not depend on the worker that has it.
-        rng = np.random.default_rng([drawn.seed, drawn.epoch, 2, sample.about["index"]]) if drawn.augment else None
+        rng = Random(f"{drawn.seed} {drawn.epoch} {sample.about['index']}") if drawn.augment else None
         try:
             images[row] = _image(sample.jpg, size, rng)
         except (OSError, ValueError, SyntaxError) as error:
+            images[row] = 0
             failed[row] = f"the image does not decode: {' '.join(str(error).split())}"
         words = _words(sample.about["tokens"], drawn.max_words, rng)
         captions[row, : len(words)], lengths[row] = words, len(words)
@@ -217,22 +220,23 @@ def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
     return batch, failed
 
 
-def _image(jpg: bytes, size: int, rng: np.random.Generator | None) -> np.ndarray:
+def _image(jpg: bytes, size: int, rng: Random | None) -> np.ndarray:
     """The image as uint8 (size, size, 3), cropped: at random and perhaps flipped, or the middle."""
     image: Image.Image = Image.open(io.BytesIO(jpg))
     right, down = image.width - size, image.height - size
-    top, left = rng.integers(0, (down + 1, right + 1)).tolist() if rng is not None else (down // 2, right // 2)
+    left, top = (rng.randint(0, right), rng.randint(0, down)) if rng is not None else (right // 2, down // 2)
     image = image.crop((left, top, left + size, top + size))
     if rng is not None and rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = (image if image.mode == "RGB" else image.convert("RGB")).tobytes()
+    return np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
 
 
-def _words(captions: list[list[int]], max_words: int, rng: np.random.Generator | None) -> list[int]:
+def _words(captions: list[list[int]], max_words: int, rng: Random | None) -> list[int]:
     """One of the captions, random words of it in their order where it is longer; or the first words of the first."""
     if rng is None:
         return captions[0][:max_words]
-    words = captions[int(rng.integers(len(captions)))]
+    words = captions[rng.randrange(len(captions))]
     if len(words) > max_words:
-        words = [words[i] for i in np.sort(rng.choice(len(words), max_words, replace=False))]
+        words = [words[i] for i in sorted(rng.sample(range(len(words)), max_words))]
     return words

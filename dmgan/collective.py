@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["all_gather", "all_reduce_sum", "rank", "world_size"]
+__all__ = ["all_gather", "all_reduce_sum", "gather_objects", "rank", "world_size"]
 
 
 def world_size() -> int:
@@ -50,6 +50,14 @@ def all_reduce_sum(x: Tensor) -> Tensor:
     x = x.detach().clone()
     dist.all_reduce(x)
     return x
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Each worker's `value`, in rank order; for small things now and then."""
+    found: list[Any] = [value] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(found, value)
+    return found
 
 
 class _Gather(torch.autograd.Function):

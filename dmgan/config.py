@@ -40,6 +40,14 @@ class Data(Section):
     draw_birds: bool = Field(False, description="make and pack the drawn birds at data.url if nothing is there")
     local_s3: bool = Field(False, description="start a local S3 server when AWS_ENDPOINT_URL is not set")
     max_words: Positive = Field(18, description="T, words of a caption used in training")
+    loaders: Natural = Field(0, description="processes a worker that decode images; 0: a thread of the worker")
+    retries: Positive = Field(8, description="fruitless attempts in a row before a read has failed")
+    timeout_seconds: Rate = Field(60.0, description="without an answer before an attempt has failed")
+    on_bad_shard: Literal["error", "skip"] = Field(
+        "error", description="samples that cannot be read end the run, or are replaced by others and counted"
+    )
+    cache_dir: str | None = Field(None, description="each node's folder for a cache of shards")
+    cache_bytes: Positive = Field(10**10, description="of shards in data.cache_dir; the least recently used leave")
 
 
 class Model(Section):

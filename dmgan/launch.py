@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Heavy imports come after the arguments are known to be right.
     from cluster.job import ClusterError
     from cluster.local_s3 import LocalS3Error
+    from cluster.train import TrainingError
     from datasets.manifest import ManifestError
     from datasets.records import SourceError
     from datasets.storage import StorageError
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dmgan: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except TrainingError as error:
+        print(f"dmgan: training failed: {error}", file=sys.stderr)
+        return 1
     except Exception as error:
         failure = _job_failure(error)
         if failure is None:
@@ -119,6 +123,7 @@ def _absolute(config: Config) -> Config:
     changed = config.model_copy(deep=True)
     for section, key in (
         (changed.data, "url"),
+        (changed.data, "cache_dir"),
         (changed.pretrain, "encoders"),
         (changed.pretrain, "inception_weights"),
         (changed.evaluate, "inception_weights"),

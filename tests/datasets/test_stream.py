@@ -232,7 +232,7 @@ def test_nothing_left_is_an_error(copy: Path, packed: tuple[str, Manifest]) -> N
 def test_a_wrong_object_in_the_place_of_a_shard_is_named(copy: Path, packed: tuple[str, Manifest]) -> None:
     shards = packed[1].splits["train"].shards
     (copy / shards[1].name).write_bytes((copy / shards[2].name).read_bytes())
-    with pytest.raises(DatasetError, match=rf"{shards[1].name}.*not the one that was packed|{shards[1].name}: ends at"):
+    with pytest.raises(DatasetError, match=rf"{shards[1].name}.*(not the one that was packed|is shorter)"):
         list(open_stream(str(copy), split="train", batch_size=4))
 
 
