@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dmgan.engine import MOMENTS, EngineState, adam_state, all_finite, cpu_copy, load_adam_state
 
 __all__ = ["DeepSpeedEngine", "initialise"]
 
@@ -79,12 +81,90 @@ class DeepSpeedEngine:
 
         return deepspeed.zero.GatheredParameters(list(self.module.parameters()), modifier_rank=None)
 
-    def save(self, folder: Path) -> None:
-        """Write this worker's part of weights, buffers and moments; every worker calls it."""
-        self._engine.save_checkpoint(str(folder), tag="state")
+    def healthy(self) -> Tensor:
+        held = [getattr(p, "ds_tensor", p) for p in self.module.parameters()]  # ZeRO 3: this worker's shares
+        return all_finite([p for p in held if p.numel()])
 
-    def load(self, folder: Path) -> None:
-        """Read what `save` wrote with the same number of workers and ZeRO stage."""
-        path, _ = self._engine.load_checkpoint(str(folder), tag="state")
-        if path is None:
-            raise RuntimeError(f"{folder}: DeepSpeed found no checkpoint there")
+    def state(self) -> EngineState | None:
+        with self.full_weights():
+            weights = cpu_copy(self.module.state_dict())
+        moments, steps = self._moments()
+        return EngineState(weights, moments, steps) if dist.get_rank() == 0 else None
+
+    def load_state(self, state: EngineState) -> None:
+        self._load_weights(state.weights)
+        if not state.steps:
+            return
+        if self.zero_stage == 0:
+            load_adam_state(self.module, self._engine.optimizer, state)
+            return
+        self._prepare_moments(state.steps)
+        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
+
+        for name, p in self._trained():
+            for kind in MOMENTS:
+                value = state.moments[kind][name].to(p.device)
+                if self.zero_stage == 3:
+                    safe_set_local_optimizer_state(p, _share(value, p), kind)
+                else:
+                    safe_set_full_optimizer_state(p, value, kind)
+
+    def _trained(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, p) for name, p in self.module.named_parameters() if p.requires_grad]
+
+    def _moments(self) -> tuple[dict[str, dict[str, Tensor]], int]:
+        if self.zero_stage == 0:
+            return adam_state(self.module, self._engine.optimizer)
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        states = list(self._engine.optimizer.optimizer.state.values())
+        if not states:
+            return {kind: {} for kind in MOMENTS}, 0
+        moments = {
+            kind: cpu_copy({name: safe_get_full_optimizer_state(p, kind) for name, p in self._trained()})
+            for kind in MOMENTS
+        }
+        return moments, int(states[0]["step"])
+
+    @torch.no_grad()
+    def _load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Into the module and, where DeepSpeed has one, its float32 master copy."""
+        for name, buffer in self.module.named_buffers():
+            buffer.copy_(weights[name])
+        if self.zero_stage == 3:
+            import deepspeed
+            from deepspeed.utils import safe_set_local_fp32_param
+
+            with deepspeed.zero.GatheredParameters(list(self.module.parameters()), modifier_rank=0):
+                if dist.get_rank() == 0:
+                    for name, p in self.module.named_parameters():
+                        p.copy_(weights[name])
+            for _, p in self._trained():
+                safe_set_local_fp32_param(p, p.ds_tensor.detach().flatten())  # type: ignore[attr-defined]
+            return
+        for name, p in self.module.named_parameters():
+            p.copy_(weights[name])
+        if self.zero_stage:
+            from deepspeed.utils import safe_set_full_fp32_param
+
+            for name, p in self._trained():
+                safe_set_full_fp32_param(p, weights[name].to(p.device))
+
+    def _prepare_moments(self, steps: int) -> None:
+        """Adam makes its moments at its first step, and DeepSpeed links parameters to them then; have both now."""
+        sharded = self._engine.optimizer
+        whole = self.zero_stage < 3
+        for flat in sharded.single_partition_of_fp32_groups if whole else sharded.fp32_partitioned_groups_flat:
+            state = sharded.optimizer.state[flat]
+            for kind in MOMENTS:
+                state.setdefault(kind, torch.zeros_like(flat))
+            state["step"] = torch.tensor(float(steps))
+        if whole:
+            sharded._lazy_init_hp_params_optimizer_state()
+
+
+def _share(value: Tensor, p: nn.Parameter) -> Tensor:
+    """This worker's part of a whole tensor as ZeRO 3 cuts it: equal parts, the last one padded."""
+    size = p.ds_tensor.numel()  # type: ignore[attr-defined]
+    padded = F.pad(value.flatten(), (0, size * dist.get_world_size() - value.numel()))
+    return padded[dist.get_rank() * size :][:size]

@@ -33,16 +33,13 @@ _FIXED = (
     "model",
     "objective",
     "optimizer",
-    "pretrain.batch_size",
     "pretrain.epochs",
     "pretrain.max_steps",
     "pretrain.lr",
     "pretrain.dropout",
-    "train.batch_size",
     "train.seed",
-    "train.workers",
     "train.batch_statistics",
-    "deepspeed.zero_stage",
+    "train.precision",
 )
 _TRAINING = frozenset(("pretrain", "train"))
 STAGES = ("dataset", "pretrain", "train", "evaluate", "report")
@@ -117,10 +114,10 @@ def training_stages(config: Config, run: Run, until: str = "train") -> None:
         _check_words(run, run.read_vocabulary(), config, vocabulary)
         say("pretrain", "done already")
     else:
-        steps, _ = planned_steps(config, "pretrain", manifest)
+        steps = planned_steps(config, "pretrain", manifest, run)
         texts["pretrain"] = f"text and image encoders (DAMSM), {steps} steps"
     if until == "train":
-        steps, _ = planned_steps(config, "train", manifest)
+        steps = planned_steps(config, "train", manifest, run)
         if run.trained_steps() >= steps:
             say("train", "done already")
         else:

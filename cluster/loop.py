@@ -2,121 +2,152 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import ray.train
+import safetensors.torch
 import torch
 from torch import Tensor
 
+from cluster.checkpoints import Checkpoints
 from cluster.engines import DeepSpeedEngine
+from cluster.health import Health
+from cluster.position import Position
 from cluster.progress import Reporter
+from cluster.recorder import Recorder
+from cluster.stopping import Agreement
 from datasets.cache import ShardCache
-from datasets.storage import Retry
-from datasets.stream import ReadOptions, Skipped, open_stream
+from datasets.stream import ReadOptions, Retry, Skipped, open_stream
 from dmgan import collective
-from dmgan.config import Config
-from dmgan.run import MetricsLog, Run
+from dmgan.config import Config, Data
+from dmgan.engine import EngineState, cpu_copy
+from dmgan.run import Run
 from dmgan.seeds import seed_of
+from dmgan.training import Outcome
 
-__all__ = ["Stage", "run_stage"]
+__all__ = ["Stage", "StageExports", "run_stage"]
+
+Content = Callable[[], bytes]
+# (states by engine, extra modules' tensors, step) -> what goes into the run's folder, made while training goes on
+StageExports = Callable[[Mapping[str, EngineState], Mapping[str, dict[str, Tensor]], int], dict[str, Content]]
 
 
 @dataclass
 class Stage:
-    """What one stage trains: `step(batch, number)` gives losses; engines and extra tensors make its state."""
+    """What one stage trains: `step(batch, number)` moves it on; engines and extra modules make its state."""
 
     name: str
     batch_size: int
     steps: int
-    steps_per_epoch: int
-    step: Callable[[dict[str, Any], int], dict[str, Tensor]]
+    samples: int  # of the training split
+    step: Callable[[dict[str, Any], int], Outcome]
     engines: dict[str, DeepSpeedEngine]
+    exports: StageExports
+    vocabulary: str
     extra: dict[str, torch.nn.Module] = field(default_factory=dict)  # alike on every worker
     on_step: Callable[[int], None] = lambda done: None  # after each step, on rank 0
-    on_checkpoint: Callable[[int], None] = lambda done: None  # on every worker
 
 
-def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, report: Reporter) -> None:
-    """Train from the newest checkpoint (or from the start) to `stage.steps`, ending with a checkpoint."""
-    done = _restore(stage)
+def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, report: Reporter) -> bool:
+    """Train from the newest checkpoint (or from the start) to `stage.steps`, or until asked to stop; with a checkpoint.
+
+    Returns whether the stage is done. Raises NonFiniteError, DatasetError, StorageError.
+    """
+    checkpoints = Checkpoints(run, config.checkpoint.keep, report.warn)
+    position = _restore(stage, checkpoints)
     first = collective.rank() == 0
-    if first:
-        report(stage.name, done, stage.steps)
-    log = MetricsLog(run, stage.name, done) if first else None
-    skipped = Skipped()
-    batches = _batches(stage, config, done, device, skipped)
-    since, logged = time.monotonic(), done
-    while done < stage.steps:
+    recorder = Recorder(run, stage.name, position.step) if first else None
+    health, skipped, agreement = Health(run, stage.name), Skipped(), Agreement()
+    batches = _batches(stage, config, position, device, skipped)
+    since, logged = time.monotonic(), position.step
+    report(stage.name, position.step, stage.steps)
+    stopping = False
+    while position.step < stage.steps and not stopping:
+        batch = next(batches)
         # A step's random draws are a function of seed, step and worker, so a resumed run makes the same ones.
-        torch.manual_seed(seed_of(config.train.seed, done, collective.rank()))
-        losses = stage.step(next(batches), done)
-        done += 1
+        torch.manual_seed(seed_of(config.train.seed, position.step, collective.rank()))
+        outcome = stage.step(batch, position.step)
+        position = position.after_step()
+        done, last = position.step, position.step == stage.steps
+        health.add(done, outcome, batch["key"])
         note = None
-        if done % config.train.log_every == 0 or done == stage.steps:
-            line = _log_line(stage, losses, skipped, done, (done - logged) / (time.monotonic() - since))
+        if done % config.train.log_every == 0 or last:
+            line = _log_line(position, outcome, skipped, (done - logged) / (time.monotonic() - since))
+            line |= health.statistics()
+            health.check(stage.engines)
             since, logged = time.monotonic(), done
-            if log is not None:
-                log.append(line)
-                note = f"{line['images_per_second']:.0f} images/s"
+            if recorder is not None:
+                recorder.line(line)
+            note = f"{line['images_per_second']:.0f} images/s"
         if first:
             report(stage.name, done, stage.steps, note)
             stage.on_step(done)
-        if done % config.checkpoint.every_steps == 0 or done == stage.steps:
-            if log is not None:
-                log.save()
-            stage.on_checkpoint(done)
-            _checkpoint(stage, done)
+        stopping = agreement(report.stop_wanted())
+        if done % config.checkpoint.every_steps == 0 or last or stopping:
+            health.check(stage.engines)
+            if recorder is not None:
+                recorder.save()
+            _checkpoint(stage, config, position, checkpoints)
+    agreement.close()
+    checkpoints.wait()
+    return position.step >= stage.steps
 
 
 def _batches(
-    stage: Stage, config: Config, done: int, device: torch.device, skipped: Skipped
+    stage: Stage, config: Config, position: Position, device: torch.device, skipped: Skipped
 ) -> Iterator[dict[str, Any]]:
-    """Batches from step `done` on, epoch after epoch."""
-    data = config.data
-    epoch, start = divmod(done, stage.steps_per_epoch)
+    """Batches from the position on, epoch after epoch, on the device but for keys and lengths."""
+    options = _read_options(config.data)
     while True:
         for batch in open_stream(
-            data.url,
+            config.data.url,
             split="train",
             batch_size=stage.batch_size,
             rank=collective.rank(),
             world_size=collective.world_size(),
-            epoch=epoch,
+            epoch=position.epoch,
             seed=config.train.seed,
-            start=start,
-            max_words=data.max_words,
-            options=ReadOptions(
-                loaders=data.loaders,
-                retry=Retry(attempts=data.retries, timeout=data.timeout_seconds),
-                on_bad_shard=data.on_bad_shard,
-                cache=ShardCache(Path(data.cache_dir), data.cache_bytes) if data.cache_dir else None,
-            ),
+            start=position.batches,
+            legs=position.legs,
+            max_words=config.data.max_words,
+            options=options,
             skipped=skipped,
         ):
-            yield {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
-        epoch, start = epoch + 1, 0
+            yield {k: _moved(v, device) if k in ("image", "caption", "class") else v for k, v in batch.items()}
+        position = replace(position, epoch=position.epoch + 1, batches=0, legs=())
 
 
-def _log_line(
-    stage: Stage, losses: dict[str, Tensor], skipped: Skipped, done: int, steps_per_second: float
-) -> dict[str, Any]:
-    images = stage.batch_size * collective.world_size()
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """To the device, from pinned memory so that nothing waits."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _read_options(data: Data) -> ReadOptions:
+    return ReadOptions(
+        loaders=data.loaders,
+        retry=Retry(attempts=data.retries, timeout=data.timeout_seconds),
+        on_bad_shard=data.on_bad_shard,
+        cache=ShardCache(Path(data.cache_dir), data.cache_bytes) if data.cache_dir else None,
+    )
+
+
+def _log_line(position: Position, outcome: Outcome, skipped: Skipped, steps_per_second: float) -> dict[str, Any]:
+    """The line of metrics.jsonl; the one place between checkpoints where the host waits for the device."""
+    losses = outcome.losses
     lost = torch.full_like(next(iter(losses.values())), skipped.samples)
     *total, lost_everywhere = collective.all_reduce_sum(torch.stack([*losses.values(), lost]).float()).tolist()
     means = [value / collective.world_size() for value in total]
     line = {
-        "step": done,
-        "epoch": round(done / stage.steps_per_epoch, 3),
-        "images": done * images,
-        "images_per_second": round(steps_per_second * images, 2),
+        "step": position.step,
+        "epoch": round(position.progress, 3),
+        "images": position.images,
+        "images_per_second": round(steps_per_second * position.world_size * position.batch_size, 2),
         "losses": {name: round(value, 6) for name, value in zip(losses, means, strict=True)},
     }
     if lost_everywhere:
@@ -127,33 +158,37 @@ def _log_line(
     return line
 
 
-def _checkpoint(stage: Stage, done: int) -> None:
-    """Save everything and hand it to Ray Train, which merges the workers' files, uploads and prunes."""
-    folder = Path(tempfile.mkdtemp(prefix="dmgan-checkpoint-"))
-    try:
-        for name, engine in stage.engines.items():
-            engine.save(folder / name)
-        if collective.rank() == 0:
-            for name, module in stage.extra.items():
-                torch.save(module.state_dict(), folder / f"{name}.pt")
-            (folder / "state.json").write_text(json.dumps({"stage": stage.name, "step": done}))
-        checkpoint = ray.train.Checkpoint.from_directory(str(folder))
-        ray.train.report({"stage": stage.name, "step": done}, checkpoint=checkpoint)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _checkpoint(stage: Stage, config: Config, position: Position, checkpoints: Checkpoints) -> None:
+    """Copy everything to the host and have rank 0 write it while training goes on."""
+    states = {name: engine.state() for name, engine in stage.engines.items()}
+    ray.train.report({"stage": stage.name, "step": position.step})
+    if collective.rank() != 0:
+        return
+    whole = {name: state for name, state in states.items() if state is not None}
+    extra = {name: cpu_copy(module.state_dict()) for name, module in stage.extra.items()}
+    files: dict[str, Content] = {f"{name}.safetensors": state.to_bytes for name, state in whole.items()}
+    files |= {f"{name}.safetensors": partial(safetensors.torch.save, tensors) for name, tensors in extra.items()}
+    files["vocabulary.json"] = stage.vocabulary.encode
+    about = {
+        "stage": stage.name,
+        "step": position.step,
+        "position": position.to_dict(),
+        "random": {"seed": config.train.seed, "drawn by": "seed, step and worker"},
+        "config": config.model_dump(),
+    }
+    checkpoints.save(about, files, stage.exports(whole, extra, position.step))
 
 
-def _restore(stage: Stage) -> int:
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return 0
-    with checkpoint.as_directory() as path:
-        folder = Path(path)
-        state = json.loads((folder / "state.json").read_text())
-        if state["stage"] != stage.name:  # the stage before ended with it
-            return 0
-        for name, engine in stage.engines.items():
-            engine.load(folder / name)
-        for name, module in stage.extra.items():
-            module.load_state_dict(torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True))
-        return int(state["step"])
+def _restore(stage: Stage, checkpoints: Checkpoints) -> Position:
+    """Everything from the stage's newest intact checkpoint; the start where there is none."""
+    fresh = Position(collective.world_size(), stage.batch_size, stage.samples)
+    chosen = checkpoints.newest_intact(stage.name) if collective.rank() == 0 else None
+    name = collective.gather_objects(chosen)[0]  # all go on from the same
+    if name is None:
+        return fresh
+    state = checkpoints.state(name)
+    for key, engine in stage.engines.items():
+        engine.load_state(EngineState.from_bytes(checkpoints.read(name, f"{key}.safetensors", state)))
+    for key, module in stage.extra.items():
+        module.load_state_dict(safetensors.torch.load(checkpoints.read(name, f"{key}.safetensors", state)))
+    return Position.from_dict(state["position"]).with_workers(collective.world_size(), stage.batch_size)

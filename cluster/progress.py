@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +22,29 @@ class _Board:
     def __init__(self) -> None:
         self._stages: dict[str, dict[str, Any]] = {}
         self._fatal: str | None = None
+        self._warnings: list[str] = []
+        self._stop, self._stopped = False, False
 
-    def tell(self, stage: str, state: dict[str, Any]) -> None:
+    def tell(self, stage: str, state: dict[str, Any]) -> bool:
+        """Returns whether training is to stop."""
         self._stages[stage] = state
+        return self._stop
+
+    def stop(self) -> None:
+        self._stop = True
+
+    def tell_stopped(self) -> None:
+        self._stopped = True
+
+    def stopped(self) -> bool:
+        return self._stopped
+
+    def warn(self, text: str) -> None:
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+    def warnings(self) -> list[str]:
+        return self._warnings
 
     def stages(self) -> dict[str, dict[str, Any]]:
         """The latest of every stage, in the order they began."""
@@ -41,6 +62,7 @@ class Reporter:
 
     def __init__(self, board: Any) -> None:
         self._board, self._told, self._stage, self._note = board, 0.0, "", ""
+        self._answer: Any = None
 
     def __call__(self, stage: str, done: int, total: int, note: str | None = None) -> None:
         """`done` of `total` steps of a stage; a note stays until the next."""
@@ -48,7 +70,28 @@ class Reporter:
         self._note = "" if stage != self._stage else self._note if note is None else note
         if stage != self._stage or done >= total or now - self._told > _REFRESH_SECONDS:
             self._told, self._stage = now, stage
-            self._board.tell.remote(stage, {"done": done, "total": total, "note": self._note})
+            self._answer = self._board.tell.remote(stage, {"done": done, "total": total, "note": self._note})
+
+    def stop_wanted(self) -> bool:
+        """Whether the board answered the last report with a wish to stop; does not wait for the answer."""
+        if self._answer is None or not ray.wait([self._answer], timeout=0)[0]:
+            return False
+        return bool(ray.get(self._answer))
+
+    def stop(self) -> None:
+        """Ask training to stop at the next step, with a checkpoint."""
+        ray.get(self._board.stop.remote())
+
+    def tell_stopped(self) -> None:
+        """Say that training has stopped before its end, with a checkpoint."""
+        ray.get(self._board.tell_stopped.remote())
+
+    def stopped(self) -> bool:
+        return bool(ray.get(self._board.stopped.remote()))
+
+    def warn(self, text: str) -> None:
+        """Show a line on the driver's terminal, once."""
+        self._board.warn.remote(text)
 
     def end(self, reason: str) -> None:
         """Say that the job must end: starting the workers again would not help."""
@@ -77,13 +120,16 @@ def shown_progress(on_stage: Callable[[str], None], unit: str) -> Iterator[Repor
 
 def _draw(board: Any, ended: threading.Event, on_stage: Callable[[str], None], unit: str) -> None:
     bars: dict[str, Any] = {}
-    last = False
+    last, warned = False, 0
     while not last:
         last = ended.wait(_REFRESH_SECONDS)
         try:
-            stages = ray.get(board.stages.remote(), timeout=5)
+            stages, warnings = ray.get([board.stages.remote(), board.warnings.remote()], timeout=5)
         except ray.exceptions.RayError:
             continue
+        for text in warnings[warned:]:
+            tqdm.write(f"dmgan: warning: {text}", file=sys.stderr)
+        warned = len(warnings)
         for stage, state in stages.items():
             if stage not in bars:
                 on_stage(stage)

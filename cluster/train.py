@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import safetensors.torch
 import torch
 
+from cluster.checkpoints import Checkpoints
+from cluster.position import Position
 from cluster.progress import Reporter, shown_progress
 from datasets import storage
 from datasets.manifest import Manifest, ManifestError, load_manifest
 from datasets.plan import batches_per_worker
 from datasets.shards import DatasetError
+from datasets.storage import StorageError
 from dmgan.config import Config, ConfigError
-from dmgan.run import Run
+from dmgan.engine import EngineState
+from dmgan.run import Run, generator_json
+from dmgan.training import precision
 
-__all__ = ["TrainingError", "fit", "planned_steps", "storage_environment"]
+__all__ = ["StoppedError", "TrainingError", "fit", "planned_steps", "storage_environment"]
 
 
 class TrainingError(Exception):
     """Training cannot go on, however often its workers are started again; one line."""
+
+
+class StoppedError(Exception):
+    """A signal ended training."""
+
+    def __init__(self, number: int, with_checkpoint: bool) -> None:
+        self.signal = signal.Signals(number)
+        what = "with a checkpoint" if with_checkpoint else "before a checkpoint was written"
+        super().__init__(f"stopped by {self.signal.name}, {what}; the same command goes on from the last checkpoint")
 
 
 # Ray Train notices a report at its health checks; at the default of 2 s every checkpoint would cost that.
@@ -46,11 +64,12 @@ def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str
     """Train what is left of `stages` (of "pretrain", "train"), one after the other, in one Ray Train job.
 
     `pretrain` gives RUN/encoders.safetensors, `train` RUN/generator.safetensors; both go on from the run's newest
-    checkpoint. `on_stage` is called with a stage's name when its first step is near. Raises TrainingError where the
-    data cannot be read, Ray's TrainingFailedError where workers failed too often.
+    checkpoint, whatever number of workers and ZeRO stage wrote it. `on_stage` is called with a stage's name when its
+    first step is near. Raises TrainingError for what starting the workers again would not mend (unreadable data,
+    non-finite losses), StoppedError on SIGINT and SIGTERM, Ray's TrainingFailedError where workers failed too often.
     """
     os.environ.update(_ENVIRONMENT)
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     gpu = _cluster_has_gpu()
@@ -60,40 +79,68 @@ def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=config.train.workers, use_gpu=gpu),
             run_config=RunConfig(
-                name="checkpoints",
-                storage_path=storage.absolute(run.url),
-                checkpoint_config=CheckpointConfig(num_to_keep=config.checkpoint.keep),
-                failure_config=FailureConfig(max_failures=3),
+                name=f"dmgan-{uuid.uuid4().hex[:12]}",  # Ray's own state of a job; the run's is in its checkpoints
+                failure_config=FailureConfig(max_failures=config.train.max_failures),
             ),
         )
-        _fit_interruptibly(trainer)
+        _fit_interruptibly(trainer, report, config.checkpoint.grace_seconds)
         if (reason := report.fatal()) is not None:
             raise TrainingError(reason)
 
 
-def _fit_interruptibly(trainer: Any) -> None:
-    """`trainer.fit()`, where Ctrl-C is a KeyboardInterrupt: Ray's own handler ends the process with exit code 0."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
+def _fit_interruptibly(trainer: Any, report: Reporter, grace_seconds: float) -> None:
+    """`trainer.fit()`, which SIGINT and SIGTERM end with a checkpoint, if it is written within the grace."""
+    if threading.current_thread() is not threading.main_thread():  # signals are another's, such as Tune's
         trainer.fit()
-    except SystemExit:
-        raise KeyboardInterrupt from None
+        return
+    failures: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            failures.append(error)
+
+    signals: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    thread = threading.Thread(target=fit, daemon=True)
+    try:
+        for number in before:
+            signal.signal(number, lambda number, frame: signals.append(number))
+        thread.start()
+        deadline = float("inf")
+        while thread.is_alive():
+            thread.join(0.1)
+            if signals and deadline == float("inf"):
+                deadline = time.monotonic() + grace_seconds
+                report.stop()
+            if time.monotonic() > deadline or len(signals) > 1:  # asked twice: at once
+                raise StoppedError(signals[0], with_checkpoint=False)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if failures:
+        raise failures[0]
+    if signals and report.stopped():
+        raise StoppedError(signals[0], with_checkpoint=True)
 
 
-def planned_steps(config: Config, stage: str, manifest: Manifest) -> tuple[int, int]:
-    """The steps of a stage and of one of its epochs."""
+def planned_steps(config: Config, stage: str, manifest: Manifest, run: Run | None = None) -> int:
+    """The step at which a stage ends, from where `run` stands if it is given. Raises ConfigError if there is none."""
     options = config.pretrain if stage == "pretrain" else config.train
     samples = manifest.split("train").samples
-    per_epoch = batches_per_worker(samples, options.batch_size, config.train.workers)
-    if per_epoch == 0:
+    if batches_per_worker(samples, options.batch_size, config.train.workers) == 0:
         raise ConfigError(
             f"{stage}.batch_size={options.batch_size}: {config.train.workers} workers need "
             f"{options.batch_size * config.train.workers} training images a step, {config.data.url} has {samples}"
         )
-    steps = options.epochs * per_epoch
-    return min(steps, options.max_steps or steps), per_epoch
+    position = Position(config.train.workers, options.batch_size, samples)
+    if run is not None:
+        for _, state in Checkpoints(run).states(stage):
+            saved = Position.from_dict(state["position"])
+            position = saved.with_workers(config.train.workers, options.batch_size)
+            break
+    return position.steps(options.epochs, options.max_steps)
 
 
 def _cluster_has_gpu() -> bool:
@@ -114,6 +161,7 @@ def _on_worker(
     from ray.train.torch import get_device
 
     from cluster import engines
+    from cluster.health import NonFiniteError
 
     if report.fatal() is not None:
         return  # Ray has started the workers again after what cannot be mended; `fit` says it
@@ -127,16 +175,18 @@ def _on_worker(
             if stage == "pretrain" and run.has("encoders.safetensors"):
                 continue  # this is a restart of Ray's after the stage
             torch.manual_seed(config.train.seed)  # alike on every worker: all start from the same weights
-            {"pretrain": _pretrain_worker, "train": _train_worker}[stage](config, run, device, report)
+            done = {"pretrain": _pretrain_worker, "train": _train_worker}[stage](config, run, device, report)
             dist.barrier()  # what rank 0 wrote at the end of a stage is there for all
-    except (DatasetError, ManifestError) as error:
+            if not done:
+                report.tell_stopped()
+                return
+    except (DatasetError, ManifestError, StorageError, NonFiniteError) as error:
         report.end(str(error))
         raise
 
 
-def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> None:
+def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> bool:
     from cluster.loop import Stage, run_stage
-    from dmgan import collective
     from dmgan.networks import build_encoders
     from dmgan.pretraining import DamsmTraining
 
@@ -144,17 +194,31 @@ def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Rep
     manifest, vocabulary = load_manifest(config.data.url)
     encoders = build_encoders(config.model, len(vocabulary), options.dropout, read_weights(options.inception_weights))
     encoders.to(device).train()
-    steps, per_epoch = planned_steps(config, "pretrain", manifest)
+    steps = planned_steps(config, "pretrain", manifest, run)
     engine = _engine(encoders, options.lr, config, options.batch_size)
-    training = DamsmTraining(engine, config.objective, options.lr, steps)
-    stage = Stage("pretrain", options.batch_size, steps, per_epoch, training.step, {"encoders": engine})
-    run_stage(stage, config, run, device, report)
-    with engine.full_weights():
-        if collective.rank() == 0:
-            run.save_encoders(encoders, vocabulary)
+    training = DamsmTraining(engine, config.objective, options.lr, steps, precision(config, device))
+
+    def exports(states: Mapping[str, EngineState], extra: Any, step: int) -> dict[str, Callable[[], bytes]]:
+        """The encoders last: where they are, the vocabulary is."""
+        if step < steps:
+            return {}
+        words, weights = vocabulary.to_json(), states["encoders"].weights
+        return {"vocabulary.json": words.encode, "encoders.safetensors": partial(safetensors.torch.save, weights)}
+
+    stage = Stage(
+        name="pretrain",
+        batch_size=options.batch_size,
+        steps=steps,
+        samples=manifest.split("train").samples,
+        step=training.step,
+        engines={"encoders": engine},
+        exports=exports,
+        vocabulary=vocabulary.to_json(),
+    )
+    return run_stage(stage, config, run, device, report)
 
 
-def _train_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> None:
+def _train_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> bool:
     from cluster.loop import Stage, run_stage
     from dmgan import collective
     from dmgan.average import Average
@@ -162,41 +226,46 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
     from dmgan.samples import FixedSamples
     from dmgan.training import GanTraining
 
-    manifest, _ = load_manifest(config.data.url)
+    manifest, vocabulary = load_manifest(config.data.url)
     options, batch_size = config.optimizer, config.train.batch_size
-    steps, per_epoch = planned_steps(config, "train", manifest)
+    steps = planned_steps(config, "train", manifest, run)
     encoders = run.load_encoders(config).to(device)
-    fresh = build_generator(config.model).to(device)
+    fresh = build_generator(config.model, config.train.activation_checkpointing).to(device)
     average = Average(fresh, options.ema, options.ema_warmup)
     generator = _engine(fresh, options.generator_lr, config, batch_size)
-    discriminators = _engine(
-        build_discriminators(config.model).to(device), options.discriminator_lr, config, batch_size
+    critics = build_discriminators(config.model).to(device)
+    discriminators = _engine(critics, options.discriminator_lr, config, batch_size)
+    training = GanTraining(
+        generator, discriminators, encoders, average, config.objective, config.train.seed, precision(config, device)
     )
-    training = GanTraining(generator, discriminators, encoders, average, config.objective, config.train.seed)
     samples = samples_of(config, run, encoders) if collective.rank() == 0 else None
 
     def on_step(done: int) -> None:
         if isinstance(samples, FixedSamples) and (done % config.train.sample_every == 0 or done == steps):
             storage.write_bytes(run.path("samples", f"step_{done:08d}.png"), samples.png(average.module))
 
-    def on_checkpoint(done: int) -> None:
-        with discriminators.full_weights():
-            if collective.rank() == 0:
-                run.save_discriminators(discriminators.module)
-                run.save_generator(average.module, config, done, steps)
+    def exports(
+        states: Mapping[str, EngineState], extra: Mapping[str, dict[str, torch.Tensor]], step: int
+    ) -> dict[str, Callable[[], bytes]]:
+        return {
+            "discriminators.safetensors": partial(safetensors.torch.save, states["discriminators"].weights),
+            "generator.safetensors": partial(safetensors.torch.save, extra["average"]),
+            "generator.json": partial(generator_json, config, step, steps),
+        }
 
     stage = Stage(
         name="train",
         batch_size=batch_size,
         steps=steps,
-        steps_per_epoch=per_epoch,
+        samples=manifest.split("train").samples,
         step=training.step,
         engines={"generator": generator, "discriminators": discriminators},
+        exports=exports,
+        vocabulary=vocabulary.to_json(),
         extra={"average": average.module},
         on_step=on_step,
-        on_checkpoint=on_checkpoint,
     )
-    run_stage(stage, config, run, device, report)
+    return run_stage(stage, config, run, device, report)
 
 
 def samples_of(config: Config, run: Run, encoders: Any) -> Any:

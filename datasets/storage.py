@@ -33,6 +33,7 @@ __all__ = [
     "filesystem",
     "is_local",
     "join",
+    "list_folders",
     "list_sizes",
     "make_folder",
     "one_line",
@@ -146,6 +147,18 @@ def list_sizes(url: str) -> dict[str, int]:
         except FileNotFoundError:
             return {}
         return {info["name"].rsplit("/", 1)[-1]: int(info["size"]) for info in found if info["type"] == "file"}
+
+
+def list_folders(url: str) -> list[str]:
+    """The names of the folders directly in a folder or under a prefix; empty if there is none."""
+    fs, path = filesystem(url)
+    with one_line(url):
+        fs.invalidate_cache(path)
+        try:
+            found = fs.ls(path, detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(info["name"].rstrip("/").rsplit("/", 1)[-1] for info in found if info["type"] == "directory")
 
 
 def read_bytes(url: str, start: int | None = None, end: int | None = None) -> bytes:

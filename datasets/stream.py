@@ -22,8 +22,9 @@ from datasets.manifest import Split, load_manifest
 from datasets.plan import Leg, batches_per_worker, plan_epoch
 from datasets.processes import process_pool
 from datasets.shards import DatasetError, ReadOptions, Sample, Skipped, read_samples
+from datasets.storage import Retry
 
-__all__ = ["DatasetError", "Leg", "ReadOptions", "Skipped", "open_images", "open_stream"]
+__all__ = ["DatasetError", "Leg", "ReadOptions", "Retry", "Skipped", "open_images", "open_stream"]
 
 
 def open_stream(

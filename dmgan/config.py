@@ -113,6 +113,13 @@ class Objective(Section):
         description="real and generated images go through D together, so that u and v move once, not twice as released",
     )
 
+    negatives: Literal["global", "local"] = Field(
+        "global", description="DAMSM's mismatching captions: of all workers' batches, or of each alone"
+    )
+    mismatches: Literal["global", "local"] = Field(
+        "global", description="mismatched pairs across all workers' batches, or within each alone"
+    )
+
 
 class Optimizer(Section):
     generator_lr: Rate = 0.0002
@@ -142,6 +149,13 @@ class Train(Section):
     seed: Seed = 0
     workers: Positive = Field(1, description="data-parallel workers")
     threads: Natural = Field(0, description="CPU threads a worker; 0: torch's default")
+    max_failures: Natural = Field(3, description="times that Ray starts the workers again after one was lost")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of forward passes; with bfloat16 weights, normalisation and losses stay in float32"
+    )
+    activation_checkpointing: bool = Field(
+        False, description="refinements are computed again in the backward pass rather than kept: less memory"
+    )
     batch_statistics: Literal["global", "local"] = Field(
         "global", description="BatchNorm's moments over the batches of all workers, or of each alone (faster)"
     )
@@ -152,6 +166,7 @@ class Train(Section):
 class Checkpoint(Section):
     every_steps: Positive = 1000
     keep: Positive = 3
+    grace_seconds: Rate = Field(60.0, description="to write a checkpoint after SIGTERM or Ctrl-C")
 
 
 class DeepSpeed(Section):

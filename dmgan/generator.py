@@ -5,15 +5,18 @@ Shapes: B batch, T words, N_w word features, N_r image features; stage i has ima
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import log2
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dmgan import memory
 from dmgan.conditioning import ConditioningAugmentation
-from dmgan.layers import BatchNorm, GatedLinearUnit, ResidualBlock, Upsample
+from dmgan.layers import BatchNorm, GatedLinearUnit, ResidualBlock, Upsample, recomputation
 
 __all__ = ["Generator", "GeneratorOutput", "InitialStage", "RefinementStage"]
 
@@ -91,7 +94,8 @@ class Generator(nn.Module):
     """G: noise (B, Z), sentence (B, N_w), words (B, N_w, T), padding_mask (B, T) -> `GeneratorOutput`.
 
     `eps` (B, C) is the normal draw of conditioning augmentation; drawn here if not given. Built with
-    `padding_mask="interleaved"`, pixels are masked as by the released code (see `dmgan.memory.interleaved`).
+    `padding_mask="interleaved"`, pixels are masked as by the released code (see `dmgan.memory.interleaved`). With
+    `checkpointing` the refinements keep their inputs alone and are computed again in the backward pass.
     """
 
     def __init__(
@@ -107,8 +111,10 @@ class Generator(nn.Module):
         refinements: int = 2,
         residual_blocks: int = 2,
         padding_mask: str = "aligned",
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self.checkpointing = checkpointing
         self.architecture = architecture
         self.interleaved_mask = padding_mask == "interleaved"
         self.noise_dim, self.condition_dim, self.base_size = noise_dim, condition_dim, base_size
@@ -130,7 +136,7 @@ class Generator(nn.Module):
         out.images.append(self.to_image[0](image))
         for refine, to_image in zip(self.refinements, list(self.to_image)[1:], strict=True):
             mask = memory.interleaved(padding_mask, image) if self.interleaved_mask else padding_mask[:, :, None, None]
-            image, attention, writing_gate, response_gate = refine(image, words, mask)
+            image, attention, writing_gate, response_gate = self._refined(refine, image, words, mask)
             out.images.append(to_image(image))
             out.attention.append(attention)
             if writing_gate is not None:
@@ -138,3 +144,9 @@ class Generator(nn.Module):
             if response_gate is not None:
                 out.response_gates.append(response_gate)
         return out
+
+    def _refined(self, refine: nn.Module, image: Tensor, words: Tensor, mask: Tensor) -> Any:
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            return refine(image, words, mask)
+        contexts = lambda: (nullcontext(), recomputation())  # noqa: E731
+        return checkpoint(refine, image, words, mask, use_reentrant=False, context_fn=contexts)

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Heavy imports come after the arguments are known to be right.
     from cluster.job import ClusterError
     from cluster.local_s3 import LocalS3Error
-    from cluster.train import TrainingError
+    from cluster.train import StoppedError, TrainingError
     from datasets.manifest import ManifestError
     from datasets.records import SourceError
     from datasets.storage import StorageError
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dmgan: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except StoppedError as error:
+        print(f"dmgan: {error}", file=sys.stderr)
+        return 128 + error.signal
     except TrainingError as error:
         print(f"dmgan: training failed: {error}", file=sys.stderr)
         return 1

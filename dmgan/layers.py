@@ -5,6 +5,8 @@ Shapes: B batch, C channels, H×W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +15,15 @@ from torch import Tensor, nn
 
 from dmgan import collective
 
-__all__ = ["BatchNorm", "GatedLinearUnit", "ResidualBlock", "SpectralNormConv2d", "Upsample", "batch_statistics"]
+__all__ = [
+    "BatchNorm",
+    "GatedLinearUnit",
+    "ResidualBlock",
+    "SpectralNormConv2d",
+    "Upsample",
+    "batch_statistics",
+    "recomputation",
+]
 
 
 class BatchNorm(nn.Module):
@@ -25,6 +35,7 @@ class BatchNorm(nn.Module):
     """
 
     synchronised = True
+    recomputing = False  # within `recomputation`, of all at once
 
     running_mean: Tensor
     running_var: Tensor
@@ -40,14 +51,20 @@ class BatchNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
+        wide = x.to(self.weight.dtype)  # of a reduced precision's activations too
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        y, mean, variance, count = _Normalise.apply(x, self.weight, self.bias, self.eps, self.synchronised)
+            y = F.batch_norm(wide, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return y.to(x.dtype)
+        y, mean, variance, count = _Normalise.apply(wide, self.weight, self.bias, self.eps, self.synchronised)
+        if not BatchNorm.recomputing:
+            self._follow(mean, variance, count)
+        return y.to(x.dtype)
+
+    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        return y
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, momentum={self.momentum}, eps={self.eps}"
@@ -63,6 +80,16 @@ def batch_statistics(module: nn.Module, over: str) -> nn.Module:
         if isinstance(part, BatchNorm):
             part.synchronised = over == "global"
     return module
+
+
+@contextmanager
+def recomputation() -> Iterator[None]:
+    """Within it a forward is the repetition of an earlier one, whose batch the running statistics have seen."""
+    BatchNorm.recomputing = True
+    try:
+        yield
+    finally:
+        BatchNorm.recomputing = False
 
 
 def _alone(x: Tensor) -> Tensor:
@@ -82,8 +109,8 @@ class _Normalise(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, int]:
         ctx.reduce = collective.all_reduce_sum if synchronised else _alone
         count = x.numel() // x.shape[1] * (collective.world_size() if synchronised else 1)
-        wide = x.detach().to(weight.dtype)
-        flat = wide.flatten(2) if x.dim() > 2 else wide[..., None]
+        x = x.detach()
+        flat = x.flatten(2) if x.dim() > 2 else x[..., None]
         sums = torch.stack([flat.sum(2), torch.linalg.vector_norm(flat, dim=2).square()])
         # Few numbers, where the difference below would lose digits: in double precision.
         mean, square = ctx.reduce(sums.double().sum(1)) / count
@@ -173,14 +200,16 @@ class SpectralNormConv2d(nn.Module):
         self.register_buffer("v", F.normalize(torch.randn(channels_in * kernel * kernel), dim=0))
 
     def forward(self, x: Tensor) -> Tensor:
-        matrix = self.weight.flatten(1)
-        if self.training:
-            with torch.no_grad():
-                self.v.copy_(_unit(matrix.t() @ self.u))
-                self.u.copy_(_unit(matrix @ self.v))
-        # Copies, because the next forward moves the buffers while this one still waits for its backward.
-        sigma = self.u.clone() @ (matrix @ self.v.clone())
-        return F.conv2d(x, self.weight / sigma, self.bias, self.stride, self.padding)
+        with torch.autocast(x.device.type, enabled=False):  # the power iteration needs all digits
+            matrix = self.weight.flatten(1)
+            if self.training:
+                with torch.no_grad():
+                    self.v.copy_(_unit(matrix.t() @ self.u))
+                    self.u.copy_(_unit(matrix @ self.v))
+            # Copies, because the next forward moves the buffers while this one still waits for its backward.
+            sigma = self.u.clone() @ (matrix @ self.v.clone())
+            weight = self.weight / sigma
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
 def _unit(x: Tensor, eps: float = 1e-12) -> Tensor:

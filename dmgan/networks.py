@@ -57,8 +57,8 @@ class Encoders(nn.Module):
         return (*self.image(images), *self.text(captions, lengths))
 
 
-def build_generator(model: Model) -> Generator:
-    generator = Generator(**generator_arguments(model))
+def build_generator(model: Model, checkpointing: bool = False) -> Generator:
+    generator = Generator(**generator_arguments(model), checkpointing=checkpointing)
     generator.apply(_initialise)
     return generator
 

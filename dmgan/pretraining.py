@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import cos, pi
 from typing import Any
 
-from torch import Tensor
-
 from dmgan.config import Objective
 from dmgan.engine import Engine
-from dmgan.training import Text, matching_losses, pyramid
+from dmgan.training import Outcome, Text, finite, matching_losses, pyramid
 
 __all__ = ["DamsmTraining", "one_cycle"]
 
@@ -31,14 +31,18 @@ class DamsmTraining:
     objective: Objective
     lr: float
     steps: int
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
-    def step(self, batch: dict[str, Any], number: int) -> dict[str, Tensor]:
-        """Train on `batch` (see `datasets.stream`, on the device). Returns detached losses."""
+    def step(self, batch: dict[str, Any], number: int) -> Outcome:
+        """Train on `batch` (see `datasets.stream`, on the device); `number` is the step's."""
         self.encoders.set_lr(one_cycle(number, self.steps, self.lr))
         (images,) = pyramid(batch["image"], [batch["image"].shape[-1]])
-        regions, code, words, sentence = self.encoders(images, batch["caption"], batch["length"])
+        with self.autocast():
+            encoded = self.encoders(images, batch["caption"], batch["length"])
+        regions, code, words, sentence = (features.float() for features in encoded)
         text = Text(words, sentence, batch["caption"] == 0, batch["class"])
         by_word, by_sentence = matching_losses(regions, code, text, self.objective)
         self.encoders.backward(by_word + by_sentence)
         self.encoders.step()
-        return {"words": by_word.detach(), "sentence": by_sentence.detach()}
+        losses = {"words": by_word.detach(), "sentence": by_sentence.detach()}
+        return Outcome(losses, finite(losses, "encoders", self.encoders))

@@ -24,7 +24,7 @@ from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.generator import Generator
 from dmgan.networks import Discriminators, Encoders, build_discriminators, build_encoders, build_generator
 
-__all__ = ["MetricsLog", "Run"]
+__all__ = ["MetricsLog", "Run", "generator_json"]
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,12 @@ class Run:
     def save_generator(self, generator: nn.Module, config: Config, step: int, steps: int) -> None:
         """The averaged generator after `step` of `steps`."""
         storage.write_bytes(self.path("generator.safetensors"), _tensors(generator))
-        self.write_json("generator.json", {"step": step, "steps": steps, "model": config.model.model_dump()})
+        storage.write_bytes(self.path("generator.json"), generator_json(config, step, steps))
 
     def set_planned_steps(self, steps: int) -> None:
         """Note in generator.json, where there is one, that training goes on to `steps`."""
         if self.has("generator.json"):
             self.write_json("generator.json", {**self.read_json("generator.json"), "steps": steps})
-
-    def save_discriminators(self, discriminators: nn.Module) -> None:
-        storage.write_bytes(self.path("discriminators.safetensors"), _tensors(discriminators))
 
     def load_discriminators(self, config: Config) -> Discriminators | None:
         """The run's discriminators in training mode; None where there are none (an imported run)."""
@@ -131,6 +128,11 @@ class Run:
         except (ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, SafetensorError, ConfigError) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ConfigError(f"{self.path(name)}: damaged or not of this model: {reason}") from error
+
+
+def generator_json(config: Config, step: int, steps: int) -> bytes:
+    """What stands beside generator.safetensors: its model, after `step` of `steps`."""
+    return json.dumps({"step": step, "steps": steps, "model": config.model.model_dump()}, indent=2).encode()
 
 
 def _tensors(module: nn.Module) -> bytes:

@@ -5,7 +5,10 @@ Shapes: b batch of this worker, W workers, T words, N_w word features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,14 +17,28 @@ from torch import Tensor
 
 from dmgan import collective
 from dmgan.average import Average
-from dmgan.config import Objective
+from dmgan.config import Config, Objective
 from dmgan.engine import Engine
 from dmgan.matching import matching_loss, sentence_scores, word_scores
 from dmgan.networks import Encoders
 from dmgan.objectives import conditioning_loss, discriminator_loss, generator_loss
 from dmgan.seeds import seed_of
 
-__all__ = ["GanTraining", "Text", "draw_noise", "pyramid"]
+__all__ = ["GanTraining", "Outcome", "Text", "draw_noise", "precision", "pyramid"]
+
+
+@dataclass
+class Outcome:
+    """What one step says of itself, on the device and detached.
+
+    `losses` as they were minimised; `finite` whether they and each network's gradients were, in the order of the step,
+    by what to call them; `statistics` of the batch: `accuracy_i` the share of real and generated images that D_i tells
+    apart, `diversity` as the function of that name says.
+    """
+
+    losses: dict[str, Tensor]
+    finite: dict[str, Tensor]
+    statistics: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -57,9 +74,10 @@ class GanTraining:
     average: Average
     objective: Objective
     seed: int
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
-    def step(self, batch: dict[str, Any], number: int) -> dict[str, Tensor]:
-        """Train on `batch` (see `datasets.stream`, on the device); `number` is the step's. Returns detached losses."""
+    def step(self, batch: dict[str, Any], number: int) -> Outcome:
+        """Train on `batch` (see `datasets.stream`, on the device); `number` is the step's."""
         generator: Any = self.generator.module
         noise, eps = draw_noise(
             (generator.noise_dim, generator.condition_dim),
@@ -69,28 +87,37 @@ class GanTraining:
         )
         device = batch["caption"].device
         text = self.encode(batch)
-        fake = self.generator(noise.to(device), text.sentence, text.words, text.padding_mask, eps.to(device))
+        with self.autocast():
+            fake = self.generator(noise.to(device), text.sentence, text.words, text.padding_mask, eps.to(device))
+        fake.images = [image.float() for image in fake.images]
         real = pyramid(batch["image"], [image.shape[-1] for image in fake.images])
-        losses = self.update_discriminators(real, [image.detach() for image in fake.images], text)
-        losses |= self.update_generator(fake, text)
+        of_discriminators = self.update_discriminators(real, [image.detach() for image in fake.images], text)
+        of_generator = self.update_generator(fake, text)
         self.average.update(self.generator, number)
-        return losses
+        return Outcome(
+            of_discriminators.losses | of_generator.losses,
+            of_discriminators.finite | of_generator.finite,
+            of_discriminators.statistics | {"diversity": diversity(fake.images[-1], real[-1])},
+        )
 
     @torch.no_grad()
     def encode(self, batch: dict[str, Any]) -> Text:
         words, sentence = self.encoders.text(batch["caption"], batch["length"])
         return Text(words, sentence, batch["caption"] == 0, batch["class"])
 
-    def update_discriminators(self, real: list[Tensor], fake: list[Tensor], text: Text) -> dict[str, Tensor]:
+    def update_discriminators(self, real: list[Tensor], fake: list[Tensor], text: Text) -> Outcome:
         """Eq. 12 for every stage, in one backward pass."""
         n, wrong, weight = len(text.sentence), None, 1.0
         if self.objective.mismatched_pairs:
-            wrong, weight = _wrong_sentences(text.sentence)
+            wrong, weight = _wrong_sentences(text.sentence, self.objective.mismatches)
         both = [torch.cat(pair) for pair in zip(real, fake, strict=True)]
         parts = 1 if self.objective.one_forward else 2
-        judged = self.discriminators(both, torch.cat([text.sentence, text.sentence]), wrong, parts)
-        losses = {}
-        for i, (unconditional, conditional) in enumerate(judged):
+        with self.autocast():
+            judged = self.discriminators(both, torch.cat([text.sentence, text.sentence]), wrong, parts)
+        losses, accuracy = {}, {}
+        for i, (unconditional, conditional) in enumerate(_float(judged)):
+            accuracy[f"accuracy_{i}"] = (unconditional[:n] > 0).float().mean() / 2
+            accuracy[f"accuracy_{i}"] += (unconditional[n:] < 0).float().mean() / 2
             losses[f"discriminator_{i}"] = discriminator_loss(
                 unconditional[:n],
                 conditional[:n],
@@ -101,45 +128,80 @@ class GanTraining:
             )
         self.discriminators.backward(torch.stack(list(losses.values())).sum())
         self.discriminators.step()
-        return {name: loss.detach() for name, loss in losses.items()}
+        detached = {name: loss.detach() for name, loss in losses.items()}
+        return Outcome(detached, finite(detached, "discriminators", self.discriminators), accuracy)
 
-    def update_generator(self, fake: Any, text: Text) -> dict[str, Tensor]:
+    def update_generator(self, fake: Any, text: Text) -> Outcome:
         """Eq. 10: adversarial terms of every stage, λ1 times Eq. 13, λ2 times DAMSM on the last stage's images."""
         # Frozen, and around the engine: D's own gradients must neither be computed nor reduced here.
         discriminators = self.discriminators.module.requires_grad_(False)
-        judged = discriminators(fake.images, text.sentence)
+        with self.autocast():
+            judged = discriminators(fake.images, text.sentence)
+            regions, code = self.encoders.image(fake.images[-1])
         losses = {
             f"generator_{i}": generator_loss(unconditional, conditional, self.objective.generator_weight)
-            for i, (unconditional, conditional) in enumerate(judged)
+            for i, (unconditional, conditional) in enumerate(_float(judged))
         }
-        losses["conditioning"] = conditioning_loss(fake.mu, fake.logvar, self.objective.conditioning)
-        regions, code = self.encoders.image(fake.images[-1])
-        losses["words"], losses["sentence"] = matching_losses(regions, code, text, self.objective)
+        losses["conditioning"] = conditioning_loss(fake.mu.float(), fake.logvar.float(), self.objective.conditioning)
+        losses["words"], losses["sentence"] = matching_losses(regions.float(), code.float(), text, self.objective)
         weights = {"conditioning": self.objective.lambda_ca}
         weights |= dict.fromkeys(("words", "sentence"), self.objective.lambda_damsm)
         self.generator.backward(torch.stack([weights.get(k, 1.0) * v for k, v in losses.items()]).sum())
         self.generator.step()
         discriminators.requires_grad_(True)
-        return {name: loss.detach() for name, loss in losses.items()}
+        detached = {name: loss.detach() for name, loss in losses.items()}
+        return Outcome(detached, finite(detached, "generator", self.generator))
+
+
+def finite(losses: dict[str, Tensor], network: str, engine: Engine) -> dict[str, Tensor]:
+    """Whether each loss is finite and, seen at the weights after the update, the gradients; nothing waits for it."""
+    flags = {f"the loss {name} is": loss.isfinite().all() for name, loss in losses.items()}
+    return flags | {f"the gradients of {network} are": engine.healthy()}
+
+
+@torch.no_grad()
+def diversity(fake: Tensor, real: Tensor) -> Tensor:
+    """How different the generated images (b, 3, S, S) of a batch are from one another, over the same of the real ones.
+
+    The deviation over the batch of each of 8×8 places' colours; near 0 the generator draws one image for all captions.
+    """
+    of_fake, of_real = (F.adaptive_avg_pool2d(images.float(), 8).std(dim=0).mean() for images in (fake, real))
+    return of_fake / of_real.clamp_min(1e-6)
 
 
 def matching_losses(regions: Tensor, code: Tensor, text: Text, objective: Objective) -> tuple[Tensor, Tensor]:
-    """L^w and L^s of DAMSM, each the sum of both directions; negatives are the batches of all workers.
+    """L^w and L^s of DAMSM, each the sum of both directions; negatives are the batches of all workers, unless local.
 
     Each worker scores its own images against everybody's captions, and the rows of scores are put together.
     """
-    words, sentence, mask, classes = collective.all_gather(text.words, text.sentence, text.padding_mask, text.class_ids)
+    everybody = objective.negatives == "global"
+    mine = (text.words, text.sentence, text.padding_mask, text.class_ids)
+    words, sentence, mask, classes = collective.all_gather(*mine) if everybody else mine
     by_word = objective.gamma3 * word_scores(regions, words, mask, objective.gamma1, objective.gamma2)
     by_sentence = objective.gamma3 * sentence_scores(code, sentence)
-    by_word, by_sentence = collective.all_gather(by_word, by_sentence)
+    if everybody:
+        by_word, by_sentence = collective.all_gather(by_word, by_sentence)
     return torch.stack(matching_loss(by_word, classes)).sum(), torch.stack(matching_loss(by_sentence, classes)).sum()
 
 
-def _wrong_sentences(sentence: Tensor) -> tuple[Tensor, float]:
-    """For each image of this worker the next image's sentence in the global batch; the very last image has none.
+def precision(config: Config, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """What a forward pass runs in: nothing for float32, autocast for bfloat16 (weights and losses stay in float32)."""
+    if config.train.precision == "float32":
+        return nullcontext
+    return partial(torch.autocast, device.type, torch.bfloat16)
 
-    Also this worker's number of pairs over the average number.
+
+def _float(judged: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    return [(unconditional.float(), conditional.float()) for unconditional, conditional in judged]
+
+
+def _wrong_sentences(sentence: Tensor, over: str) -> tuple[Tensor, float]:
+    """For each image of this worker the next image's sentence in the `global` batch; the very last image has none.
+
+    Also this worker's number of pairs over the average number. Of `local` pairs the last image of each worker has none.
     """
+    if over == "local":
+        return sentence[1:], 1.0
     b, rank = len(sentence), collective.rank()
     (everyone,) = collective.all_gather(sentence)
     wrong = everyone[rank * b + 1 : rank * b + b + 1]

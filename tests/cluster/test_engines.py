@@ -1,4 +1,4 @@
-"""Two workers, DeepSpeed and ZeRO 0–3 against one plain PyTorch process with the whole batch."""
+"""Two workers, DeepSpeed and ZeRO 0–3: as one plain PyTorch process with the whole batch, and from one to the other."""
 
 from __future__ import annotations
 
@@ -13,52 +13,68 @@ import torch.multiprocessing as mp
 
 from dmgan.average import Average
 from dmgan.config import load_config
-from dmgan.engine import PlainEngine
+from dmgan.engine import EngineState, PlainEngine
 from dmgan.networks import build_discriminators, build_encoders, build_generator
 from dmgan.pretraining import DamsmTraining
 from dmgan.training import GanTraining
 from tests.small import SMALL, batch
 
-WORLD, BATCH, STEPS = 2, 6, 5
+WORLD, BATCH, STEPS, HALF = 2, 6, 10, 5
 CONFIG = load_config(None, [*SMALL, "objective.mismatched_pairs=true"])
 BETAS = (CONFIG.optimizer.beta1, CONFIG.optimizer.beta2)
+NETWORKS = ("generator", "discriminators", "encoders")
 
 
-def train(make_engine: Any, rank: int = 0, world: int = 1, checkpoint: Path | None = None) -> dict[str, Any]:
-    """A few GAN steps, then a few of pre-training; this worker's losses and, whole, all weights and buffers."""
-    share = BATCH // world
-    mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(BATCH).items()}
-    torch.manual_seed(0)
-    encoders = build_encoders(CONFIG.model, 20).eval().requires_grad_(False)
-    fresh = build_generator(CONFIG.model)
-    average = Average(fresh, 0.99)
-    generator, discriminators = make_engine(fresh, 4e-4), make_engine(build_discriminators(CONFIG.model), 4e-4)
-    gan = GanTraining(generator, discriminators, encoders, average, CONFIG.objective, seed=0)
-    losses = [gan.step(mine, step) for step in range(STEPS)]
-    if checkpoint is not None:
-        engines = {"generator": generator, "discriminators": discriminators}
-        for name, engine in engines.items():
-            engine.save(checkpoint / name)
-        gan.step(mine, STEPS)  # away from what was saved
-        for name, engine in engines.items():
-            engine.load(checkpoint / name)
-    torch.manual_seed(1)
-    learner = make_engine(build_encoders(CONFIG.model, 20, dropout=0.0).train(), 2e-3)
-    damsm = DamsmTraining(learner, CONFIG.objective, lr=2e-3, steps=STEPS)
-    losses += [damsm.step(mine, step) for step in range(STEPS)]
-    state: dict[str, Any] = {"losses": [{k: float(v) for k, v in step.items()} for step in losses]}
-    for name, engine in {"generator": generator, "discriminators": discriminators, "encoders": learner}.items():
-        with engine.full_weights():
-            state |= {f"{name}.{k}": v.detach().clone() for k, v in engine.module.state_dict().items()}
-    if checkpoint is None:
-        state |= {f"average.{k}": v.clone() for k, v in average.module.state_dict().items()}
-        text = gan.encode(mine)
-        with torch.no_grad():  # the average is a plain module, whatever holds the weights
-            average.module(torch.zeros(share, 4), text.sentence, text.words, text.padding_mask, torch.zeros(share, 4))
-    return state
+class Trainings:
+    """The GAN's and the encoders' training at a size for a test, on whatever `make_engine` makes."""
+
+    def __init__(self, make_engine: Any, rank: int = 0, world: int = 1) -> None:
+        share = BATCH // world
+        self.mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(BATCH).items()}
+        torch.manual_seed(3)
+        frozen = build_encoders(CONFIG.model, 20).eval().requires_grad_(False)
+        fresh = build_generator(CONFIG.model)
+        self.average = Average(fresh, 0.99)
+        generator, discriminators = make_engine(fresh, 2e-4), make_engine(build_discriminators(CONFIG.model), 2e-4)
+        self.gan = GanTraining(generator, discriminators, frozen, self.average, CONFIG.objective, seed=0)
+        torch.manual_seed(1)
+        learner = make_engine(build_encoders(CONFIG.model, 20, dropout=0.0).train(), 2e-3)
+        self.damsm = DamsmTraining(learner, CONFIG.objective, lr=2e-3, steps=STEPS)
+        self.engines = dict(zip(NETWORKS, (generator, discriminators, learner), strict=True))
+        self.losses: list[dict[str, float]] = []
+
+    def run(self, first: int, last: int) -> None:
+        for number in range(first, last):
+            losses = self.gan.step(self.mine, number).losses | {
+                f"pretrain.{k}": v for k, v in self.damsm.step(self.mine, number).losses.items()
+            }
+            self.losses.append({name: float(value) for name, value in losses.items()})
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, engine in self.engines.items():
+            if (state := engine.state()) is not None:
+                (folder / name).write_bytes(state.to_bytes())
+                torch.save(self.average.module.state_dict(), folder / "average")
+
+    def load(self, folder: Path) -> None:
+        for name, engine in self.engines.items():
+            engine.load_state(EngineState.from_bytes((folder / name).read_bytes()))
+        self.average.module.load_state_dict(torch.load(folder / "average", weights_only=True))
+
+    def result(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"losses": self.losses}
+        for name, engine in self.engines.items():
+            with engine.full_weights():
+                found |= {f"{name}.{k}": v.detach().clone() for k, v in engine.module.state_dict().items()}
+        return found | {f"average.{k}": v.clone() for k, v in self.average.module.state_dict().items()}
 
 
-def worker(rank: int, stage: int, folder: str) -> None:
+def plain(module: torch.nn.Module, lr: float) -> PlainEngine:
+    return PlainEngine(module, lr, BETAS)
+
+
+def worker(rank: int, stage: int, folder: Path, reference: Path) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
@@ -69,35 +85,79 @@ def worker(rank: int, stage: int, folder: str) -> None:
     def make(module: torch.nn.Module, lr: float) -> engines.DeepSpeedEngine:
         return engines.DeepSpeedEngine(module, lr=lr, betas=BETAS, zero_stage=stage, batch_size=BATCH // WORLD)
 
-    torch.save(train(make, rank, WORLD), f"{folder}/straight-{rank}.pt")
-    torch.save(train(make, rank, WORLD, Path(folder) / "checkpoint"), f"{folder}/restored-{rank}.pt")
+    straight = Trainings(make, rank, WORLD)
+    straight.run(0, HALF)
+    straight.save(folder / "half")
+    straight.run(HALF, STEPS)
+    torch.save(straight.result(), folder / f"straight-{rank}.pt")
+    straight.load(folder / "half")  # over what later steps left
+    straight.losses.clear()
+    straight.run(HALF, STEPS)
+    torch.save(straight.result(), folder / f"again-{rank}.pt")
+    other = Trainings(make, rank, WORLD)
+    other.load(reference)
+    other.save(folder / "round-trip")
+    other.run(HALF, STEPS)
+    torch.save(other.result(), folder / f"resumed-{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def one_process() -> dict[str, Any]:
-    return train(lambda module, lr: PlainEngine(module, lr, BETAS))
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("one")
+    training = Trainings(plain)
+    training.run(0, HALF)
+    training.save(folder)
+    training.run(HALF, STEPS)
+    return training.result(), folder
+
+
+def close(found: list[dict[str, Any]], expected: dict[str, Any], first: int = 0) -> None:
+    """Losses averaged over workers within 1e-5 relative, and every worker's weights and buffers within 1e-5."""
+    for number, losses in enumerate(expected["losses"][first:]):
+        for name, value in losses.items():
+            mean = sum(state["losses"][number][name] for state in found) / len(found)
+            assert mean == pytest.approx(value, rel=1e-5, abs=1e-6), (number, name)
+    for name, value in expected.items():
+        if isinstance(value, torch.Tensor):
+            # The softmax over slots does not see a bias that all keys share (where the rectifier is open), so its
+            # gradient is rounding alone, out of which Adam makes steps of the learning rate; nothing else feels them.
+            limit = 2 * STEPS * 2e-4 if name.endswith("read.key.0.bias") else 1e-5
+            for state in found:
+                torch.testing.assert_close(state[name], value, rtol=1e-5, atol=limit, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> None:
+    for name, value in a.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(b[name], value), name
 
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_two_workers_are_one_process_with_the_whole_batch(
-    stage: int, one_process: dict[str, Any], tmp_path: Path
+    stage: int, one_process: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
-    mp.spawn(worker, (stage, str(tmp_path)), nprocs=WORLD)
-    states = [torch.load(tmp_path / f"straight-{rank}.pt", weights_only=True) for rank in range(WORLD)]
-    for number, expected in enumerate(one_process["losses"]):
-        for name, value in expected.items():
-            mean = sum(state["losses"][number][name] for state in states) / WORLD
-            assert mean == pytest.approx(value, rel=1e-5, abs=1e-6), (number, name)
-    for name, value in one_process.items():
-        if isinstance(value, torch.Tensor):
-            # The softmax over slots does not see a bias that all keys share (where the rectifier is open), so its
-            # gradient is rounding alone, out of which Adam makes steps of the learning rate; nothing else feels them.
-            limit = 2 * STEPS * 4e-4 if name.endswith("read.key.0.bias") else 1e-5
-            for state in states:
-                torch.testing.assert_close(state[name], value, rtol=1e-5, atol=limit, msg=lambda m, n=name: f"{n}: {m}")
-    restored = torch.load(tmp_path / "restored-0.pt", weights_only=True)
-    for name, value in states[0].items():
-        if name.startswith(("generator.", "discriminators.")):
-            assert torch.equal(restored[name], value), name
+    expected, reference = one_process
+    mp.spawn(worker, (stage, tmp_path, reference), nprocs=WORLD)
+
+    def results(name: str) -> list[dict[str, Any]]:
+        return [torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+    close(results("straight"), expected)
+    # On from its own state: not a bit differs.
+    same(results("straight")[0], results("again")[0])
+    # One process's state comes back out of the sharded engines as it went in, and trains on as it would have.
+    for name in NETWORKS:
+        before, after = (EngineState.from_bytes((f / name).read_bytes()) for f in (reference, tmp_path / "round-trip"))
+        assert before.steps == after.steps == HALF
+        same(before.weights, after.weights)
+        for kind, moments in before.moments.items():
+            assert moments.keys() == after.moments[kind].keys() and len(moments) > 2
+            same(moments, after.moments[kind])
+    close(results("resumed"), expected, first=HALF)
+    # And the two workers' state goes on in one process without DeepSpeed.
+    alone = Trainings(plain)
+    alone.load(tmp_path / "half")
+    alone.run(HALF, STEPS)
+    close([alone.result()], expected, first=HALF)

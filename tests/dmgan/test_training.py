@@ -36,7 +36,7 @@ def test_steps_move_every_weight_but_the_encoders(architecture: str, mismatched:
     modules = (training.generator.module, training.discriminators.module, training.average.module)
     before, frozen = [weights(module) for module in modules], weights(training.encoders)
     for number in range(3):
-        losses = training.step(batch(), number)
+        losses = training.step(batch(), number).losses
     assert set(losses) == {f"{kind}_{i}" for kind in ("generator", "discriminator") for i in (0, 1)} | {
         "conditioning",
         "words",
@@ -74,7 +74,7 @@ def test_separate_forwards_move_the_spectral_norm_as_the_released_code_does() ->
     text = training.encode(batch())
     real = pyramid(batch()["image"], [8, 16])
     fake = [torch.linspace(-1, 1, image.numel()).view_as(image) for image in real]
-    losses = training.update_discriminators(real, fake, text)
+    losses = training.update_discriminators(real, fake, text).losses
     for i, discriminator in enumerate(by_hand.discriminators.module):
         features_real, features_fake = discriminator(real[i]), discriminator(fake[i])
         loss = discriminator_loss(
@@ -97,7 +97,7 @@ def test_steps_repeat_exactly_and_depend_on_the_seed() -> None:
     def losses(seed: int) -> list[float]:
         training = gan(config)
         training.seed = seed
-        return [float(v) for i in range(3) for v in training.step(batch(), i).values()]
+        return [float(v) for i in range(3) for v in training.step(batch(), i).losses.values()]
 
     assert losses(0) == losses(0)
     assert losses(0) != losses(1)
@@ -130,7 +130,7 @@ def test_pretraining_learns_which_caption_belongs_to_which_image() -> None:
     config = load_config(None, [*SMALL, "pretrain.dropout=0"])
     encoders = PlainEngine(build_encoders(config.model, 20, dropout=0.0).train(), 0.01, (0.5, 0.999))
     training = DamsmTraining(encoders, config.objective, lr=0.01, steps=40)
-    losses = [sum(float(v) for v in training.step(batch(), i).values()) for i in range(40)]
+    losses = [sum(float(v) for v in training.step(batch(), i).losses.values()) for i in range(40)]
     assert losses[-1] < 0.3 * losses[0]
 
 

@@ -73,7 +73,7 @@ def test_the_run_holds_what_it_should(undisturbed: Path) -> None:
     ]
     with Image.open(undisturbed / "samples" / "step_00000012.png") as picture:
         assert picture.height > picture.width > 3 * 128
-    checkpoints = list((undisturbed / "checkpoints").glob("checkpoint_*/state.json"))
+    checkpoints = list((undisturbed / "checkpoints").glob("train-*/state.json"))
     assert len(checkpoints) == 2
     evaluation = run.read_json("evaluation.json")
     assert evaluation["images"] == 40 and evaluation["features"] == "damsm" and evaluation["step"] == 12
@@ -134,7 +134,7 @@ def test_an_interrupted_run_goes_on_to_the_same_generator(
     first = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
     checkpoints = tmp_path / "quickstart" / "checkpoints"
     deadline = time.monotonic() + 300
-    while not any('"train"' in state.read_text() for state in checkpoints.glob("checkpoint_*/state.json")):
+    while not any('"train"' in state.read_text() for state in checkpoints.glob("train-*/state.json")):
         assert first.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
         time.sleep(0.05)
     (os.killpg if how == signal.SIGKILL else os.kill)(first.pid, how)
