@@ -23,6 +23,7 @@ from cluster.progress import Reporter
 from cluster.recorder import Recorder
 from cluster.stopping import Agreement
 from datasets.cache import ShardCache
+from datasets.manifest import Manifest
 from datasets.stream import ReadOptions, Retry, Skipped, open_stream
 from dmgan import collective
 from dmgan.config import Config, Data
@@ -45,7 +46,7 @@ class Stage:
     name: str
     batch_size: int
     steps: int
-    samples: int  # of the training split
+    manifest: Manifest
     step: Callable[[dict[str, Any], int], Outcome]
     engines: dict[str, DeepSpeedEngine]
     exports: StageExports
@@ -118,6 +119,7 @@ def _batches(
             max_words=config.data.max_words,
             options=options,
             skipped=skipped,
+            manifest=stage.manifest,
         ):
             yield {k: _moved(v, device) if k in ("image", "caption", "class") else v for k, v in batch.items()}
         position = replace(position, epoch=position.epoch + 1, batches=0, legs=())
@@ -181,7 +183,7 @@ def _checkpoint(stage: Stage, config: Config, position: Position, checkpoints: C
 
 def _restore(stage: Stage, checkpoints: Checkpoints) -> Position:
     """Everything from the stage's newest intact checkpoint; the start where there is none."""
-    fresh = Position(collective.world_size(), stage.batch_size, stage.samples)
+    fresh = Position(collective.world_size(), stage.batch_size, stage.manifest.split("train").samples)
     chosen = checkpoints.newest_intact(stage.name) if collective.rank() == 0 else None
     name = collective.gather_objects(chosen)[0]  # all go on from the same
     if name is None:

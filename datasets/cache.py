@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from datasets.manifest import Shard
 
 __all__ = ["CacheError", "ShardCache"]
 
+_ABANDONED_SECONDS = 3600
 _LOCKS = 64  # files; shards share them by their checksum
 
 
@@ -73,6 +75,10 @@ class ShardCache:
 
     def _make_room(self, size: int) -> None:
         shards = []
+        for path in self.folder.glob(".partial-*"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:  # of a process that was killed
+                    path.unlink()
         for path in self.folder.glob("*.tar"):
             with suppress(FileNotFoundError):
                 about = path.stat()

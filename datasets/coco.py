@@ -13,7 +13,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from datasets.records import Record, Source, SourceError, key_of, text_lines
+from datasets.records import Record, Rejection, Source, SourceError, key_of, text_lines
 from datasets.released import Released, read_released
 
 __all__ = ["read"]
@@ -39,7 +39,8 @@ def read(source: Path) -> Source:
     for class_id, (name, split) in enumerate((released.names or splits).items()):
         texts = captions.get(name) or _other_captions(source, released, name)
         records.append(Record(key_of(name), split, _image(source, split, name), None, texts, class_id))
-    return Source("COCO 2014", tuple(records), released.vocabulary)
+    twice = tuple(Rejection(name, "named twice in filenames.pickle") for name in released.twice)
+    return Source("COCO 2014", tuple(records), released.vocabulary, twice)
 
 
 def _annotations(path: Path) -> dict[str, tuple[str, ...]]:
@@ -52,7 +53,7 @@ def _annotations(path: Path) -> dict[str, tuple[str, ...]]:
         return {image["file_name"].rsplit(".", 1)[0]: tuple(texts[image["id"]]) for image in tree["images"]}
     except FileNotFoundError:
         raise SourceError(f"{path}: not found; expected {_LAYOUT}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(f"{path}: not COCO's captions ({type(error).__name__}: {error})") from error
 
 

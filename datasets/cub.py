@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from datasets.records import Record, Source, SourceError, key_of, text_lines
+from datasets.records import Record, Rejection, Source, SourceError, box_of, key_of, text_lines
 from datasets.released import Released, read_released
 
 __all__ = ["crop_to_box", "read"]
@@ -50,7 +50,8 @@ def read(source: Path, name: str = "CUB-200-2011") -> Source:
         class_id = released.classes.get(stem, class_ids[stem.split("/")[0]])
         captions = _captions(texts / f"{stem}.txt", released, stem)
         records.append(Record(key_of(path), split, root / "images" / path, boxes[number], captions, class_id))
-    return Source(name, tuple(records), released.vocabulary)
+    twice = tuple(Rejection(stem, "named twice in filenames.pickle") for stem in released.twice)
+    return Source(name, tuple(records), released.vocabulary, twice)
 
 
 def _captions(path: Path, released: Released, stem: str) -> tuple[str, ...]:
@@ -89,10 +90,9 @@ def _by_class(source: Path, stems: dict[str, tuple[str, str]]) -> dict[str, str]
 
 def _box(path: Path, row: list[str]) -> tuple[float, float, float, float]:
     try:
-        x, y, width, height = (float(value) for value in row[1:])
-    except ValueError:
-        raise SourceError(f"{path}: expected four numbers for image {row[0]}, found {' '.join(row[1:])}") from None
-    return x, y, width, height
+        return box_of(row[1:])
+    except ValueError as error:
+        raise SourceError(f"{path}: image {row[0]}: {error}") from None
 
 
 def _rows(path: Path, columns: int) -> Iterator[list[str]]:

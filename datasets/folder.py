@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from datasets.records import Record, Rejection, Source, SourceError, key_of, text_lines
+from datasets.records import Record, Rejection, Source, SourceError, box_of, key_of, text_lines
 
 __all__ = ["read"]
 
@@ -39,7 +39,9 @@ def read(source: Path, captions: str | None = None, test_share: float = 0.1) -> 
     for line, row in _rows(table):
         problem = _add(images, row)
         if problem:
-            rejected.append(Rejection(str(row.get("image") or f"{table.name}, line {line}"), problem))
+            name = row.get("image")
+            place = str(source / name) if isinstance(name, str) and name else f"{table.name}, line {line}"
+            rejected.append(Rejection(place, problem))
     if not images:
         raise SourceError(f"{table}: names no image")
     class_ids = {name: i for i, name in enumerate(sorted({str(_class(name, row)) for name, row in images.items()}))}
@@ -83,14 +85,17 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_rows(table: Path, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO("\n".join(lines)))
+    reader = csv.DictReader(io.StringIO("\n".join(lines)), strict=True)
     names = {_NAMES.get(name, name) for name in reader.fieldnames or ()}
     if not {"image", "caption"} <= names:
         raise SourceError(
             f"{table}: expected the columns image and caption, found {', '.join(sorted(names)) or 'none'}"
         )
-    for row in reader:
-        yield reader.line_num, {key: value for key, value in row.items() if key in (*_COLUMNS, *_NAMES)}
+    try:
+        for row in reader:
+            yield reader.line_num, {key: value for key, value in row.items() if key in (*_COLUMNS, *_NAMES)}
+    except csv.Error as error:
+        raise SourceError(f"{table}, line {reader.line_num}: not CSV ({error})") from None
 
 
 def _json_rows(table: Path, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -99,7 +104,7 @@ def _json_rows(table: Path, lines: Iterable[str]) -> Iterator[tuple[int, dict[st
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SourceError(f"{table}, line {number}: not JSON ({error})") from None
         if not isinstance(row, dict):
             raise SourceError(f"{table}, line {number}: expected an object with image and captions")
@@ -109,7 +114,8 @@ def _json_rows(table: Path, lines: Iterable[str]) -> Iterator[tuple[int, dict[st
 def _texts(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value.strip()] if value.strip() else []
-    return [str(text).strip() for text in value if str(text).strip()] if isinstance(value, list) else []
+    texts = value if isinstance(value, list) else []
+    return [text.strip() for text in texts if isinstance(text, str) and text.strip()]
 
 
 def _add(images: dict[str, dict[str, Any]], row: dict[str, Any]) -> str | None:
@@ -117,8 +123,11 @@ def _add(images: dict[str, dict[str, Any]], row: dict[str, Any]) -> str | None:
     name = row.get("image")
     if not isinstance(name, str) or not name:
         return "no image is named"
+    if not name.isprintable():
+        return "the image's name is not text"
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return "the image is outside the folder"
+    name = Path(name).as_posix()  # one way to write it
     if row.get("split") not in (None, "", "train", "test"):
         return f"split {row['split']!r}: expected train or test"
     try:
@@ -127,8 +136,10 @@ def _add(images: dict[str, dict[str, Any]], row: dict[str, Any]) -> str | None:
         return f"box: {error}"
     known = images.setdefault(name, {**row, "caption": []})
     for key in ("split", "class", "box"):
-        if row.get(key) not in (None, "", known.get(key)):
-            return f"{key} {row.get(key)!r} contradicts an earlier row's {known.get(key)!r}"
+        if known.get(key) in (None, ""):
+            known[key] = row.get(key)
+        elif row.get(key) not in (None, "", known[key]):
+            return f"{key} {row.get(key)!r} contradicts an earlier row's {known[key]!r}"
     known["caption"] += row["caption"]
     return None
 
@@ -137,10 +148,9 @@ def _box(value: Any) -> tuple[float, float, float, float] | None:
     if value in (None, "", []):
         return None
     numbers = value.split() if isinstance(value, str) else value
-    if not isinstance(numbers, list) or len(numbers) != 4:
-        raise ValueError(f"expected x, y, width, height, found {value!r}")
-    x, y, width, height = (float(number) for number in numbers)
-    return x, y, width, height
+    if not isinstance(numbers, list):
+        raise ValueError(f"expected x, y, width, height in pixels, found {value!r}")
+    return box_of(numbers)
 
 
 def _class(name: str, row: dict[str, Any]) -> Any:

@@ -21,7 +21,17 @@ from typing import Any
 from datasets import storage
 from datasets.vocabulary import Vocabulary
 
-__all__ = ["Captions", "Manifest", "ManifestError", "Shard", "Split", "check_shards", "load_captions", "load_manifest"]
+__all__ = [
+    "Captions",
+    "Manifest",
+    "ManifestError",
+    "Shard",
+    "Split",
+    "check_shards",
+    "load_captions",
+    "load_manifest",
+    "well_formed",
+]
 
 
 FORMAT = "dmgan-dataset-1"
@@ -105,18 +115,18 @@ def load_manifest(url: str) -> tuple[Manifest, Vocabulary]:
     location = storage.join(url, "manifest.json")
     if not storage.exists(location):
         raise ManifestError(f"{location}: not found; pack the dataset first: python -m datasets.pack … {url}")
-    with _well_formed(location, "a dataset manifest"):
+    with well_formed(location, "a dataset manifest"):
         manifest = Manifest.from_json(storage.read_bytes(location))
     location = storage.join(url, "vocabulary.json")
     words = storage.read_bytes(location)
     if hashlib.sha256(words).hexdigest() != manifest.vocabulary_sha256:
         raise ManifestError(f"{location}: is not the vocabulary that the manifest was written with (checksum)")
-    with _well_formed(location, "a vocabulary"):
+    with well_formed(location, "a vocabulary"):
         return manifest, Vocabulary.from_json(words)
 
 
 @contextmanager
-def _well_formed(location: str, what: str) -> Iterator[None]:
+def well_formed(location: str, what: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -151,6 +161,6 @@ def load_captions(url: str, split: str) -> list[Captions]:
     location = storage.join(url, f"{split}-captions.json")
     if not storage.exists(location):
         raise ManifestError(f"{location}: not found; pack the dataset again")
-    with _well_formed(location, "a list of captions"):
+    with well_formed(location, "a list of captions"):
         entries = json.loads(storage.read_bytes(location))
         return [Captions(key, class_id, tuple(texts)) for key, class_id, texts in entries]

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from datasets import birds, coco, cub, folder, storage
-from datasets.manifest import Manifest, Split
+from datasets.manifest import Manifest, ManifestError, Split, well_formed
 from datasets.records import Rejection, Source, SourceError
 from datasets.shard_writer import Item, PackOptions, Part, Written, write_shards
 from datasets.vocabulary import Vocabulary
@@ -55,9 +55,10 @@ def pack(source: Source, dest: str, options: PackOptions | None = None, *, progr
         storage.remove_folder(state)
         return found
     storage.make_folder(dest)
-    _same_or_new(state, identity, dest)
     limit = _Limit(source, options, dest, rejected)
     limit.check()
+    _same_or_new(state, identity, dest)
+    storage.remove_partial(dest)
     parts = {split: _parts(dest, split, items, options) for split, items in splits.items() if items}
     everything = [part for of_split in parts.values() for part in of_split]
     with tqdm(total=len(accepted), desc=f"pack {source.name}", unit="image", disable=not progress) as bar:
@@ -105,7 +106,10 @@ def _identity(source: Source, options: PackOptions, vocabulary: Vocabulary) -> s
     """A checksum of all that decides the packed bytes; of the photographs, their names and sizes."""
 
     def size(path: Path) -> int:
-        return path.stat().st_size if path.exists() else -1
+        try:
+            return path.stat().st_size
+        except (OSError, ValueError):
+            return -1  # it will be rejected
 
     digest = hashlib.sha256(vocabulary.to_json().encode())
     digest.update(options.model_dump_json(include={"resolution", "quality", "shard_samples"}).encode())
@@ -119,10 +123,13 @@ def _already_packed(dest: str, identity: str) -> Manifest | None:
     location = storage.join(dest, "manifest.json")
     if not storage.exists(location):
         return None
-    manifest = Manifest.from_json(storage.read_bytes(location))
+    with well_formed(location, "a dataset manifest"):
+        manifest = Manifest.from_json(storage.read_bytes(location))
     if manifest.source_sha256 != identity:
         raise SourceError(f"{dest}: holds another dataset, or of other settings ({manifest.name}); choose another DEST")
-    return manifest
+    there = storage.list_sizes(dest)
+    whole = all(there.get(shard.name) == shard.size for split in manifest.splits.values() for shard in split.shards)
+    return manifest if whole else None  # what is not there is packed again
 
 
 def _same_or_new(state: str, identity: str, dest: str) -> None:
@@ -157,6 +164,7 @@ class _Limit:
         for count, total, what in ((images, self._images, "images"), (captions, self._captions, "captions")):
             if count > self._share * total:
                 write_rejected(self._dest, self._rejected)
+                storage.remove_folder(storage.join(self._dest, _STATE))  # the source will be another one
                 raise SourceError(
                     f"{count} of {total} {what} rejected, more than max_rejected={self._share:g} allows; "
                     f"{_reasons(self._rejected)}; all in {storage.join(self._dest, 'rejected.jsonl')}"
@@ -197,6 +205,9 @@ def _finish(
             shards=tuple(written[part.name].shard for part in of_split if written[part.name].kept),
             captions_sha256=hashlib.sha256(texts).hexdigest(),
         )
+    if not splits:
+        write_rejected(dest, rejected)
+        raise SourceError(f"{source.name}: no image is left to pack; {_reasons(rejected)}")
     words = vocabulary.to_json().encode()
     storage.write_bytes(storage.join(dest, "vocabulary.json"), words)
     write_rejected(dest, rejected)
@@ -263,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parse_options(asked.kind, asked.set)
         manifest = pack(read_source(asked.kind, asked.source, options), asked.dest, options)
-    except (SourceError, storage.StorageError, yaml.YAMLError) as error:
+    except (ManifestError, SourceError, storage.StorageError, yaml.YAMLError) as error:
         print(f"datasets.pack: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

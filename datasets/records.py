@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from datasets.vocabulary import Vocabulary
 
-__all__ = ["Record", "Rejection", "Source", "SourceError", "key_of", "text_lines"]
+__all__ = ["Record", "Rejection", "Source", "SourceError", "box_of", "key_of", "text_lines"]
 
 
 class SourceError(Exception):
@@ -52,10 +55,21 @@ def key_of(path: str) -> str:
     return (folder + separator + (name.rsplit(".", 1)[0] or name)).replace(".", "_")
 
 
+def box_of(values: Sequence[Any]) -> tuple[float, float, float, float]:
+    """x, y, width, height of four numbers or their texts. Raises ValueError that says what was expected."""
+    try:
+        x, y, width, height = (float(value) for value in values)
+        if not all(map(isfinite, (x, y, width, height))):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(f"expected x, y, width, height in pixels, found {' '.join(map(str, values))}") from None
+    return x, y, width, height
+
+
 def text_lines(path: Path, expected: str) -> list[str]:
     """The lines of a text file of the source. Raises SourceError that says what was `expected`."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").split("\n")  # not at U+2028, which JSON allows
+        return path.read_text(encoding="utf-8-sig", errors="replace").split("\n")  # not at U+2028, which JSON allows
     except (FileNotFoundError, NotADirectoryError):
         raise SourceError(f"{path}: not found; expected {expected}") from None
     except OSError as error:

@@ -7,6 +7,7 @@ SOURCE/captions.pickle          [train captions, test captions, number → word,
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Released:
     classes: dict[str, int] = field(default_factory=dict)  # name → class number
     captions: dict[str, tuple[str, ...]] = field(default_factory=dict)  # name → captions, from their words' numbers
     vocabulary: Vocabulary | None = None
+    twice: tuple[str, ...] = ()  # names listed more than once in a split
 
 
 def read_released(source: Path) -> Released:
@@ -39,6 +41,7 @@ def read_released(source: Path) -> Released:
         names: dict[str, str] = {}
         classes: dict[str, int] = {}
         captions: dict[str, tuple[str, ...]] = {}
+        twice: list[str] = []
         for split in SPLITS:
             listed = _list_of(source / split / "filenames.pickle", str)
             numbers = _list_of(source / split / "class_info.pickle", int)
@@ -49,19 +52,21 @@ def read_released(source: Path) -> Released:
             if overlap := names.keys() & set(listed):
                 raise SourceError(f"{source}: {min(overlap)} is in both splits' filenames.pickle")
             names |= dict.fromkeys(listed, split)
+            twice += [name for name, times in Counter(listed).items() if times > 1]
             classes |= dict(zip(listed, numbers, strict=bool(numbers)))
             if vocabulary is not None and listed:
                 captions |= dict(zip(listed, _texts(numbered[split], vocabulary, len(listed), source), strict=True))
     except PickleError as error:
         raise SourceError(str(error)) from error
-    return Released(names, classes, captions, vocabulary)
+    return Released(names, classes, captions, vocabulary, tuple(twice))
 
 
 def read_captions_pickle(url: str) -> tuple[dict[str, list[list[int]]], Vocabulary]:
     """Each split's captions as numbers, the images' one after the other, and the words. Raises PickleError."""
     data = read_plain_pickle(storage.read_bytes(url), url)
     words = data[2] if isinstance(data, list) and len(data) == 4 else None
-    if not isinstance(words, dict) or set(words) != set(range(len(words))):
+    lists = isinstance(data, list) and all(isinstance(part, list) for part in data[:2])
+    if not lists or not isinstance(words, dict) or set(words) != set(range(len(words))):
         raise PickleError(f"{url}: expected [train captions, test captions, number → word, word → number]")
     vocabulary = Vocabulary(tuple(str(words[i]) for i in range(len(words))))
     return dict(zip(SPLITS, data[:2], strict=True)), vocabulary
@@ -70,7 +75,11 @@ def read_captions_pickle(url: str) -> tuple[dict[str, list[list[int]]], Vocabula
 def _list_of(path: Path, kind: type) -> list[Any]:
     if not path.exists():
         return []
-    values = read_plain_pickle(path.read_bytes(), str(path))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror})") from error
+    values = read_plain_pickle(content, str(path))
     if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
         raise PickleError(f"{path}: expected a list of {kind.__name__}")
     return values

@@ -24,7 +24,6 @@ from datasets.records import Record, Rejection
 __all__ = ["Item", "PackOptions", "Part", "Written", "write_shards"]
 
 STORED_PER_RESOLUTION = 76 / 64  # room for the random crop, as in the released code
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
 
 
 class PackOptions(BaseModel):
@@ -92,13 +91,15 @@ def write_shards(
 
     `advance` is told how many images more are done. Raises StorageError and what `on_rejected` raises.
     """
-    done = {name.removesuffix(".json") for name in storage.list_sizes(state) if name.endswith(".json")}
+    notes = storage.list_sizes(state)
+    there = storage.list_sizes(parts[0].dest)
     written: dict[str, Written] = {}
     waiting = []
     for part in parts:
-        if part.name in done:
-            written[part.name] = Written.from_json(storage.read_bytes(storage.join(state, f"{part.name}.json")))
-            on_rejected(written[part.name].rejected)
+        note = _noted(storage.join(state, f"{part.name}.json")) if f"{part.name}.json" in notes else None
+        if note is not None and (not note.kept or there.get(part.name) == note.shard.size):
+            written[part.name] = note
+            on_rejected(note.rejected)
             advance(len(part.items))
         else:
             waiting.append(part)
@@ -108,6 +109,14 @@ def write_shards(
         on_rejected(result.rejected)
         storage.write_bytes(storage.join(state, f"{result.shard.name}.json"), result.to_json().encode())
     return written
+
+
+def _noted(location: str) -> Written | None:
+    """What a note of an earlier start says; None if it is damaged."""
+    try:
+        return Written.from_json(storage.read_bytes(location))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _in_turn(parts: Sequence[Part], advance: Callable[[int], Any]) -> Iterator[Written]:
@@ -160,7 +169,7 @@ def _write_shard(part: Part, advance: Callable[[int], Any]) -> Written:
             record = item.record
             try:
                 image = _encode(record, part.options)
-            except _UNREADABLE as error:
+            except Exception as error:  # a damaged image makes a decoder raise anything
                 reason = " ".join(str(error).split()) or type(error).__name__
                 rejected.append(Rejection(str(record.image), f"not a readable image: {reason}"))
                 continue

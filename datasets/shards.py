@@ -6,7 +6,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -85,13 +85,16 @@ def _read_segment(
     location = storage.join(url, shard.name)
     spans = [shard.span(i, i + 1) for i in range(segment.first, segment.last)]
     start = spans[0][0]
+    parts: list[memoryview] = []
     sound = [False] * len(spans)
     for attempt in range(1, _CHECKSUM_ATTEMPTS + 1):
         try:
             content = memoryview(_fetch(location, shard, start, spans[-1][1], options))
-        except (StorageError, CacheError) as error:
-            problem = str(error) if isinstance(error, StorageError) else f"{location}: {error}"
-            return [None] * len(spans), problem
+        except StorageError as error:
+            return [None] * len(spans), str(error)
+        except CacheError:
+            options = replace(options, cache=None)  # of a shard that is damaged somewhere the rest is still good
+            continue
         parts = [content[a - start : b - start] for a, b in spans]
         sums = shard.crc32[segment.first : segment.last]
         sound = [zlib.crc32(part) == crc for part, crc in zip(parts, sums, strict=True)]
@@ -114,7 +117,10 @@ def _fetch(location: str, shard: Shard, start: int, end: int, options: ReadOptio
     cache = options.cache
     if cache is None or storage.is_local(location) or not cache.fits(shard):
         return storage.read_range(location, start, end, options.retry)
-    return cache.read(shard, start, end, lambda: storage.read_range(location, 0, shard.size, options.retry))
+    try:
+        return cache.read(shard, start, end, lambda: storage.read_range(location, 0, shard.size, options.retry))
+    except OSError as error:
+        raise DatasetError(f"data.cache_dir={cache.folder}: cannot be used: {error}") from error
 
 
 def _parse(location: str, parts: Sequence[memoryview]) -> Iterator[Sample]:

@@ -7,17 +7,17 @@ tool; they are never part of a URL here. Every failure to reach storage is a `St
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import random
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -41,12 +41,17 @@ __all__ = [
     "read_range",
     "remove",
     "remove_folder",
+    "remove_partial",
     "upload_folder",
     "write_bytes",
 ]
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 60
+_ATTEMPTS = 4  # of what is no read of a range
+_NO_USE_TO_REPEAT = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError")
+_T = TypeVar("_T")
+_PARTIAL = ".partial-"
 _CHUNK = 1 << 20  # bytes taken from a connection at a time
 
 
@@ -90,12 +95,12 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     """The fsspec file system of `url` and the path on it."""
     scheme = url.split("://", 1)[0] if not is_local(url) else "file"
     if scheme not in ("file", "s3"):
-        raise StorageError(f"{url}: unknown scheme {scheme!r}; expected a folder or s3://bucket/path")
+        raise StorageError(f"{_without_credentials(url)}: unknown scheme; expected a folder or s3://bucket/path")
     if scheme == "s3":
         if "@" in url.split("/")[2]:
             raise StorageError("s3://…@…: credentials do not belong in a URL; set AWS_ACCESS_KEY_ID and so on")
         # The endpoint is named so that fsspec's cache of file systems does not outlive a change of it. botocore does
-        # not repeat: s3fs and `read_range` do.
+        # not repeat: what calls it does.
         config = {"retries": {"max_attempts": 0}, "connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}
         fs, path = fsspec.url_to_fs(url, config_kwargs=config, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"))
         return fs, path
@@ -128,45 +133,56 @@ def _without_credentials(text: str) -> str:
     for key in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
         if secret := os.environ.get(key):
             text = text.replace(secret, "…")
-    return re.sub(r"//[^/@\s]+@", "//…@", text)
+    return re.sub(r"//\S*@", "//…@", text)
+
+
+def _insistently(url: str, action: Callable[[], _T]) -> _T:
+    """What `action` gives, tried again where a bucket fails in passing. Raises StorageError of one line."""
+    with one_line(url):
+        for failures in count(1):
+            try:
+                return action()
+            except (FileNotFoundError, PermissionError):
+                raise
+            except Exception as error:
+                if is_local(url) or failures == _ATTEMPTS or type(error).__name__ in _NO_USE_TO_REPEAT:
+                    raise
+                Retry().wait(failures)
+        raise AssertionError
 
 
 def exists(url: str) -> bool:
     fs, path = filesystem(url)
-    with one_line(url):
-        return bool(fs.exists(path))
+    return _insistently(url, lambda: bool(fs.exists(path)))
 
 
 def list_sizes(url: str) -> dict[str, int]:
     """The files directly in a folder or under a prefix, with their sizes in bytes; empty if there is none."""
-    fs, path = filesystem(url)
-    with one_line(url):
-        fs.invalidate_cache(path)
-        try:
-            found = fs.ls(path, detail=True)
-        except FileNotFoundError:
-            return {}
-        return {info["name"].rsplit("/", 1)[-1]: int(info["size"]) for info in found if info["type"] == "file"}
+    return {_last(info["name"]): int(info["size"]) for info in _list(url) if info["type"] == "file"}
 
 
 def list_folders(url: str) -> list[str]:
     """The names of the folders directly in a folder or under a prefix; empty if there is none."""
+    return sorted(_last(info["name"]) for info in _list(url) if info["type"] == "directory")
+
+
+def _list(url: str) -> list[dict[str, Any]]:
     fs, path = filesystem(url)
-    with one_line(url):
-        fs.invalidate_cache(path)
-        try:
-            found = fs.ls(path, detail=True)
-        except FileNotFoundError:
-            return []
-        return sorted(info["name"].rstrip("/").rsplit("/", 1)[-1] for info in found if info["type"] == "directory")
+    fs.invalidate_cache(path)
+    try:
+        return _insistently(url, lambda: list(fs.ls(path, detail=True)))
+    except MissingError:
+        return []
+
+
+def _last(name: str) -> str:
+    return name.rstrip("/").rsplit("/", 1)[-1]
 
 
 def read_bytes(url: str, start: int | None = None, end: int | None = None) -> bytes:
     """The bytes [start, end) of a file, or all of it."""
     fs, path = filesystem(url)
-    with one_line(url):
-        content = fs.cat_file(path, start=start, end=end)
-    return bytes(content)
+    return _insistently(url, lambda: bytes(fs.cat_file(path, start=start, end=end)))
 
 
 def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> bytes:
@@ -193,8 +209,11 @@ def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> by
             raise EOFError("the answer ended early")
         except FileNotFoundError as error:
             raise MissingError(f"{url}: not found") from error
+        except StorageError:
+            raise
         except Exception as error:
-            if getattr(error, "errno", None) == errno.EINVAL:  # the range cannot be satisfied
+            about: Any = getattr(error.__cause__, "response", {})  # botocore's, beneath what s3fs makes of it
+            if about.get("Error", {}).get("Code") in ("InvalidRange", "416"):
                 raise StorageError(f"{url}: is shorter than the {end} bytes expected") from error
             failures = 1 if len(received) > before else failures + 1
             if failures >= retry.attempts or isinstance(error, PermissionError):
@@ -215,6 +234,8 @@ async def _fetch(fs: Any, path: str, start: int, end: int, received: bytearray, 
         response = await asyncio.wait_for(client.get_object(Bucket=bucket, Key=key, Range=span), timeout)
     except Exception as error:
         raise translate_boto_error(error) from error  # into FileNotFoundError and so on
+    if response["ResponseMetadata"]["HTTPStatusCode"] != 206:
+        raise StorageError(f"s3://{path}: the server does not give ranges of files, which reading shards needs")
     body = response["Body"]
     try:
         while chunk := await asyncio.wait_for(body.read(_CHUNK), timeout):
@@ -226,12 +247,12 @@ async def _fetch(fs: Any, path: str, start: int, end: int, received: bytearray, 
 def write_bytes(url: str, content: bytes) -> None:
     """Write a file whole or not at all."""
     fs, path = filesystem(url)
+    if not is_local(url):
+        _insistently(url, lambda: fs.pipe_file(path, content))
+        return
     with one_line(url):
-        if not is_local(url):
-            fs.pipe_file(path, content)
-            return
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=Path(path).parent, prefix=".partial-")
+        handle, temporary = tempfile.mkstemp(dir=Path(path).parent, prefix=_PARTIAL)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -248,6 +269,13 @@ def remove(url: str) -> None:
     with one_line(url):
         if fs.exists(path):
             fs.rm_file(path)
+
+
+def remove_partial(url: str) -> None:
+    """Remove what killed processes left of files they wrote into a folder; buckets have no such files."""
+    if is_local(url):
+        for path in Path(url).glob(f"{_PARTIAL}*"):
+            path.unlink(missing_ok=True)
 
 
 def remove_folder(url: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, islice
 from random import Random
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 import torch.multiprocessing  # tensors of loader processes come through shared memory
 from PIL import Image
 
-from datasets.manifest import Split, load_manifest
+from datasets.manifest import Manifest, Split, load_manifest
 from datasets.plan import Leg, batches_per_worker, plan_epoch
 from datasets.processes import process_pool
 from datasets.shards import DatasetError, ReadOptions, Sample, Skipped, read_samples
@@ -42,6 +42,7 @@ def open_stream(
     augment: bool = True,
     options: ReadOptions | None = None,
     skipped: Skipped | None = None,
+    manifest: Manifest | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One epoch of batches for one worker, from batch number `start` on.
 
@@ -53,11 +54,12 @@ def open_stream(
     left, each sample once.
 
     An image that does not decode, and with `options.on_bad_shard` = skip a sample that cannot be read, is replaced by
-    the next one of its block and added to `skipped`. Raises DatasetError, ManifestError, StorageError; ValueError if a
-    worker would get no batch at all in a whole epoch.
+    the next one of its block and added to `skipped`. `manifest` is read from `url` where it is not given.
+    Raises DatasetError, ManifestError, StorageError; ValueError if a worker would get no batch at all in a whole epoch.
     """
     options, skipped = options or ReadOptions(), skipped or Skipped()
-    manifest, _ = load_manifest(url)
+    if manifest is None:
+        manifest, _ = load_manifest(url)
     part = manifest.split(split)
     count = batches_per_worker(part.samples, batch_size, world_size, legs)
     if count == 0 and not legs:
@@ -77,7 +79,7 @@ def open_stream(
             slots, future = waiting.popleft()
             if len(slots) < batch_size:
                 raise DatasetError(f"{url}: split {split!r} ended before batch {i} of {count}")
-            yield _repaired(slots, future.result(), drawn, skipped)
+            yield _repaired(slots, future.result(), drawn, skipped, partial(_of_shards, url, part, options))
 
 
 def open_images(url: str, split: str, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[torch.Tensor]:
@@ -165,23 +167,41 @@ def _samples(
 
 def _elsewhere(url: str, split: Split, blocks: Sequence[np.ndarray], number: int, options: ReadOptions) -> list[Sample]:
     """For a block without a sound sample those of the worker's next that has any, or else of the first such shard."""
-    others = [blocks[(number + step) % len(blocks)] for step in range(1, len(blocks))]
-    shards = (start + np.arange(shard.samples) for start, shard in zip(split.starts, split.shards, strict=True))
-    for positions in chain(others, shards):
-        found, _ = read_samples(url, split, positions, options)
-        if sound := [sample for sample in found if sample is not None]:
+    others = (blocks[(number + step) % len(blocks)] for step in range(1, len(blocks)))
+    for sound in chain(
+        (_sound(url, split, positions, options) for positions in others), _of_shards(url, split, options)
+    ):
+        if sound:
             return sound
     raise DatasetError(f"{url}: no sample can be read, not of any shard")
 
 
-def _repaired(slots: list[_Slot], decoded: _Decoded, drawn: _Drawing, skipped: Skipped) -> dict[str, Any]:
-    """The batch, with the next sample of the block that decodes in the place of each that does not."""
+def _of_shards(url: str, split: Split, options: ReadOptions) -> Iterator[list[Sample]]:
+    for start, shard in zip(split.starts, split.shards, strict=True):
+        yield _sound(url, split, start + np.arange(shard.samples), options)
+
+
+def _sound(url: str, split: Split, positions: np.ndarray, options: ReadOptions) -> list[Sample]:
+    found, lost = read_samples(url, split, positions, options)
+    if away := next((reason for reason in lost.values() if "cannot be reached" in reason), None):
+        raise DatasetError(away)  # asking a bucket that is away for shard after shard would take hours
+    return [sample for sample in found if sample is not None]
+
+
+def _repaired(
+    slots: list[_Slot],
+    decoded: _Decoded,
+    drawn: _Drawing,
+    skipped: Skipped,
+    elsewhere: Callable[[], Iterator[list[Sample]]],
+) -> dict[str, Any]:
+    """The batch, with the next sample that decodes of the block, or else of any shard, for each that does not."""
     batch, failed = decoded
     for row, reason in failed.items():
         slot = slots[row]
         skipped.images[f"{slot.sample.key}: {reason}"] += 1
-        for step in range(1, len(slot.block)):
-            other = slot.block[(slot.position + step) % len(slot.block)]
+        near = (slot.block[(slot.position + step) % len(slot.block)] for step in range(1, len(slot.block)))
+        for other in chain(near, chain.from_iterable(elsewhere())):
             single, bad = _decode([other], drawn)
             if not bad:
                 batch["key"][row] = single["key"][0]
@@ -189,7 +209,7 @@ def _repaired(slots: list[_Slot], decoded: _Decoded, drawn: _Drawing, skipped: S
                     batch[name][row] = single[name][0]
                 break
         else:
-            raise DatasetError(f"{slot.sample.key}: {reason}, nor does any other image of its block")
+            raise DatasetError(f"{slot.sample.key}: {reason}, nor does any other image")
     return batch
 
 
@@ -205,7 +225,7 @@ def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
         rng = Random(f"{drawn.seed} {drawn.epoch} {sample.about['index']}") if drawn.augment else None
         try:
             images[row] = _image(sample.jpg, size, rng)
-        except (OSError, ValueError, SyntaxError) as error:
+        except Exception as error:  # a damaged image makes a decoder raise anything
             images[row] = 0
             failed[row] = f"the image does not decode: {' '.join(str(error).split())}"
         words = _words(sample.about["tokens"], drawn.max_words, rng)

@@ -100,7 +100,7 @@ def _sample(location: str, sample: Sample, shard: Shard, manifest: Manifest) -> 
             if min(image.size) != manifest.stored_size:
                 size = f"{image.width}×{image.height}"
                 yield f"{location}: {sample.key}: is {size}, expected a shorter side of {manifest.stored_size}"
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # a damaged image makes a decoder raise anything
         yield f"{location}: {sample.key}: the image does not decode: {error}"
     tokens = sample.about["tokens"]
     if not tokens or not all(tokens) or any(not 0 < t < manifest.vocabulary_size for words in tokens for t in words):

@@ -34,6 +34,8 @@ class Proxy:
 
     upstream: str
     fault: Callable[[int, str], Fault | None] = lambda number, path: None
+    other_fault: Callable[[int, str], Fault | None] = lambda number, path: None  # likewise, to all other requests
+    others: int = 0
     ranges: list[tuple[str, int, int]] = field(default_factory=list)  # of shards' GETs: path, first byte, last byte
     connections: list[socket.socket] = field(default_factory=list)
     port: int = 0
@@ -87,6 +89,9 @@ class Proxy:
             first, last = request.headers.get("Range", "bytes=0--1").removeprefix("bytes=").split("-", 1)
             fault = self.fault(len(self.ranges), request.path)
             self.ranges.append((request.path, int(first), int(last)))
+        else:
+            fault = self.other_fault(self.others, request.path)
+            self.others += 1
         if fault is not None and fault.hang:
             time.sleep(fault.hang)
             request.close_connection = True

@@ -185,6 +185,15 @@ def test_no_credentials_in_what_is_said(server: dict[str, str], monkeypatch: pyt
     S3FileSystem.clear_instance_cache()
 
 
+def test_listing_manifest_and_writing_are_tried_again_too(proxy: Proxy, expected: list[dict[str, Any]]) -> None:
+    proxy.other_fault = lambda number, path: Fault(status=(500, 503)[number % 2]) if number % 3 == 0 else None
+    assert same(stream(URL, QUICK), expected)
+    storage.write_bytes("s3://bucket/new/file", b"content")
+    assert storage.read_bytes("s3://bucket/new/file") == b"content"
+    assert storage.list_sizes("s3://bucket/new") == {"file": 7} and storage.list_folders("s3://bucket/new") == []
+    assert proxy.others > 9
+
+
 # The cache ------------------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +209,23 @@ def test_the_cache_asks_once_for_a_shard_and_heals(
     damaged.write_bytes(bytes(shards[3].size))
     assert same(stream(URL, options), expected)
     assert len(proxy.ranges) == 7 and damaged.read_bytes() != bytes(shards[3].size)
+
+
+def test_a_damaged_shard_costs_its_damaged_sample_alone_with_a_cache_too(
+    proxy: Proxy, cub_source: Path, tmp_path: Path
+) -> None:
+    url = "s3://bucket/flipped"
+    shard = other_dataset(cub_source, url).splits["train"].shards[1]
+    content = bytearray(storage.read_bytes(storage.join(url, shard.name)))
+    content[shard.offsets[3] + 1700] ^= 1
+    storage.write_bytes(storage.join(url, shard.name), bytes(content))
+    skipped = Skipped()
+    cache = ShardCache(tmp_path, 10**9)
+    stream(url, ReadOptions(retry=QUICK.retry, on_bad_shard="skip", cache=cache), skipped)
+    assert skipped.samples == 1
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match=r"data.cache_dir=.*file: cannot be used"):
+        stream(URL, ReadOptions(retry=QUICK.retry, cache=ShardCache(tmp_path / "file", 10**9)))
 
 
 def test_the_cache_keeps_to_its_limit_and_the_last_used(

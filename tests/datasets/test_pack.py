@@ -104,6 +104,14 @@ def test_the_pool_of_a_killed_pack_ends(cub_source: Path, tmp_path: Path) -> Non
         time.sleep(0.05)
 
 
+def test_a_shard_that_is_gone_is_packed_again(packed: tuple[str, Manifest], cub_source: Path, tmp_path: Path) -> None:
+    manifest = pack(cub.read(cub_source), str(tmp_path), SMALL, progress=False)
+    (tmp_path / manifest.splits["train"].shards[1].name).unlink()
+    (tmp_path / ".partial-of-a-killed-pack").write_bytes(b"")
+    pack(cub.read(cub_source), str(tmp_path), SMALL, progress=False)
+    assert files_of(tmp_path) == files_of(packed[0])
+
+
 def test_packing_over_a_dataset_is_refused_unless_it_is_the_same(cub_source: Path, tmp_path: Path) -> None:
     first = pack(cub.read(cub_source), str(tmp_path), SMALL, progress=False)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
@@ -257,6 +265,25 @@ def test_a_folders_table_is_named_when_it_is_wrong(tmp_path: Path) -> None:
         folder.read(tmp_path, "more.jsonl")
     with pytest.raises(SourceError, match=r"captions=x.txt: expected a .jsonl or .csv file"):
         folder.read(tmp_path, "x.txt")
+
+
+def test_a_folders_table_in_the_ways_that_people_write_it(tmp_path: Path) -> None:
+    images_folder(tmp_path)
+    table = tmp_path / "captions.csv"
+    table.write_text("image,caption,split\n./photos/p0.png,one,\nphotos/p0.png,two,test\n", encoding="utf-8-sig")
+    (record,) = folder.read(tmp_path).records
+    assert (record.captions, record.split) == (("one", "two"), "test")
+    table.write_text('image,caption\nphotos/p0.png,"one\nphotos/p1.png,two\n')
+    with pytest.raises(SourceError, match="not CSV"):  # not one caption of the rest of the table
+        folder.read(tmp_path)
+    table.write_text(f"image,caption,box\nphotos/p0.png,one,1 2 inf 4\n{'x' * 300}.png,two,\nphotos/p1.png,three,\n")
+    assert main(["folder", str(tmp_path), str(tmp_path / "out"), "--set=max_rejected=1", "--set=processes=1"]) == 0
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert len(reasons) == 2 and "expected x, y, width, height" in reasons[0] and "File name too long" in reasons[1]
+    table.write_text("image,caption\nphotos/nothing.png,one\n")
+    with pytest.raises(SourceError, match=r"no image is left to pack; the first: .*nothing.png"):
+        pack(folder.read(tmp_path), str(tmp_path / "none"), PackOptions(max_rejected=1), progress=False)
+    assert not (tmp_path / "none" / "manifest.json").exists()
 
 
 def test_photographs_are_turned_upright(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets import cub, verify
-from datasets.manifest import Manifest, Shard, Split, load_manifest
+from datasets.manifest import Manifest, Shard, Split, load_captions, load_manifest
 from datasets.pack import PackOptions, pack
 from datasets.plan import BLOCK_SAMPLES, Leg, batches_per_worker, plan_epoch, segments
 from datasets.records import Source
@@ -273,6 +273,17 @@ def test_an_image_that_does_not_decode_is_replaced_and_counted(copy: Path, loade
     break_images(copy, "test", {1})
     with pytest.raises(DatasetError, match="the image does not decode"):
         list(open_images(str(copy), "test", 4))
+
+
+def test_a_broken_image_alone_in_its_block_is_replaced_from_elsewhere(copy: Path) -> None:
+    for rank in range(40):  # one sample a worker
+        (batch,) = open_stream(str(copy), split="train", batch_size=1, rank=rank, world_size=40)
+        if batch["key"] == [load_captions(str(copy), "train")[3].key]:
+            break
+    break_images(copy, "train", {3})
+    skipped = Skipped()
+    (other,) = open_stream(str(copy), split="train", batch_size=1, rank=rank, world_size=40, skipped=skipped)
+    assert other["key"] != batch["key"] and skipped.samples == 1
 
 
 def test_verify_names_what_is_wrong(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

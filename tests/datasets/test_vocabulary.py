@@ -34,7 +34,7 @@ def test_numbers_and_back() -> None:
 
 
 def test_storage_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(storage.StorageError, match="unknown scheme 'ftp'"):
+    with pytest.raises(storage.StorageError, match="unknown scheme"):
         storage.exists("ftp://host/file")
 
 
