@@ -61,20 +61,27 @@ def dataset(folder: Path) -> str:
     return str(folder / "data")
 
 
-class Job:
-    """The command of one run, started as often as it is killed."""
+def command(storage: Path, name: str, url: str, stage: int, steps: int) -> list[str]:
+    sets = [*SETTINGS, f"data.url={url}", f"deepspeed.zero_stage={stage}", f"train.max_steps={steps}"]
+    start = [sys.executable, "-m", "dmgan.launch", "--storage", str(storage), "--name", name]
+    return start + [part for assignment in sets for part in ("--set", assignment)]
 
-    def __init__(self, storage: Path, name: str, url: str, stage: int, steps: int) -> None:
-        sets = [*SETTINGS, f"data.url={url}", f"deepspeed.zero_stage={stage}", f"train.max_steps={steps}"]
-        self._command = [sys.executable, "-m", "dmgan.launch", "--storage", str(storage), "--name", name]
-        self._command += [part for assignment in sets for part in ("--set", assignment)]
-        self.folder = storage / name
-        self._log = storage / f"{name}.log"
+
+class Job:
+    """The command of the run in `folder`, started as often as it is killed."""
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self.folder, self._command = folder, list(command)
+        self._log = folder.parent / f"{folder.name}.log"
         self.process = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
+        # A run's own S3 server, if it wants one, has keys of its own.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                self._command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
         return self.process
 
     def checkpoints(self) -> list[str]:
@@ -100,8 +107,8 @@ class Job:
     def result(self) -> bytes:
         return (self.folder / "generator.safetensors").read_bytes()
 
-    def end_of_log(self) -> str:
-        return self._log.read_text(errors="replace")[-2000:]
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
 
 
 def _is_worker(process: psutil.Process) -> bool:
@@ -125,7 +132,7 @@ def disturb(job: Job, kills: int, rng: random.Random) -> tuple[int, bool]:
             continue
         code = job.process.wait()
         if code != 0:
-            print(f"ended with exit code {code}:\n{job.end_of_log()}", flush=True)
+            print(f"ended with exit code {code}:\n{job.log()[-2000:]}", flush=True)
         return done, code == 0
 
 
@@ -160,10 +167,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         while counts["kills"] < options.kills:
             stage = options.zero_stages[counts["runs"] % len(options.zero_stages)]
             if stage not in undisturbed:
-                job = Job(folder, f"undisturbed-{stage}", url, stage, options.steps)
-                assert disturb(job, 0, rng)[1], job.end_of_log()
+                job = Job(
+                    command(folder, f"undisturbed-{stage}", url, stage, options.steps), folder / f"undisturbed-{stage}"
+                )
+                assert disturb(job, 0, rng)[1], job.log()
                 undisturbed[stage] = job.result()
-            job = Job(folder, f"disturbed-{counts['runs']}", url, stage, options.steps)
+            name = f"disturbed-{counts['runs']}"
+            job = Job(command(folder, name, url, stage, options.steps), folder / name)
             kills, survived = disturb(job, min(KILLS_A_RUN, options.kills - counts["kills"]), rng)
             identical = survived and job.result() == undisturbed[stage]
             counts.update(runs=1, kills=kills, survived=survived, identical=identical)

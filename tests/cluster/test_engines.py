@@ -16,7 +16,7 @@ from dmgan.config import load_config
 from dmgan.engine import EngineState, PlainEngine
 from dmgan.networks import build_discriminators, build_encoders, build_generator
 from dmgan.pretraining import DamsmTraining
-from dmgan.training import GanTraining
+from dmgan.training import GanTraining, precision
 from tests.small import SMALL, batch
 
 WORLD, BATCH, STEPS, HALF = 2, 6, 10, 5
@@ -161,3 +161,48 @@ def test_two_workers_are_one_process_with_the_whole_batch(
     alone.load(tmp_path / "half")
     alone.run(HALF, STEPS)
     close([alone.result()], expected, first=HALF)
+
+
+def reduced_worker(rank: int, stage: int, folder: Path) -> None:
+    """Training with bfloat16 and activation checkpointing."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
+    from cluster import engines
+
+    engines.initialise(torch.device("cpu"))
+    config = load_config(CONFIG, ["train.precision=bfloat16", "train.activation_checkpointing=true"])
+    share = BATCH // WORLD
+    mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(BATCH).items()}
+    torch.manual_seed(3)
+    frozen = build_encoders(config.model, 20).eval().requires_grad_(False)
+    fresh = build_generator(config.model, config.train.activation_checkpointing)
+    average = Average(fresh, 0.99)
+    seen = set()
+    for part in fresh.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            part.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    generator, discriminators = (
+        engines.DeepSpeedEngine(module, lr=2e-4, betas=BETAS, zero_stage=stage, batch_size=share)
+        for module in (fresh, build_discriminators(config.model))
+    )
+    autocast = precision(config, torch.device("cpu"))
+    gan = GanTraining(generator, discriminators, frozen, average, config.objective, 0, autocast)
+    outcomes = [gan.step(mine, step) for step in range(4)]
+    assert seen == {torch.bfloat16}
+    assert all(flag for outcome in outcomes for flag in outcome.finite.values())
+    torch.save([{k: float(v) for k, v in outcome.losses.items()} for outcome in outcomes], folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("stage", [1, 3])
+def test_bfloat16_and_activation_checkpointing_train_near_float32(
+    stage: int, one_process: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    mp.spawn(reduced_worker, (stage, tmp_path), nprocs=WORLD)
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
+    for number, losses in enumerate(one_process[0]["losses"][: len(found[0])]):
+        for name in found[0][0]:
+            mean = sum(steps[number][name] for steps in found) / WORLD
+            assert mean == pytest.approx(losses[name], rel=0.1, abs=0.05), (number, name)

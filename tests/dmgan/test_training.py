@@ -6,22 +6,25 @@ import torch
 from dmgan.average import Average
 from dmgan.config import Config, load_config
 from dmgan.engine import PlainEngine
+from dmgan.layers import SpectralNormConv2d
 from dmgan.networks import build_discriminators, build_encoders, build_generator
 from dmgan.objectives import discriminator_loss
 from dmgan.pretraining import DamsmTraining, one_cycle
-from dmgan.training import GanTraining, draw_noise, pyramid
+from dmgan.training import GanTraining, diversity, draw_noise, precision, pyramid
 from tests.small import SMALL, batch
 
 
 def gan(config: Config) -> GanTraining:
+    """On one process, with everything as `config` says."""
     torch.manual_seed(0)
     encoders = build_encoders(config.model, 20).eval().requires_grad_(False)
     betas = (config.optimizer.beta1, config.optimizer.beta2)
-    fresh = build_generator(config.model)
+    fresh = build_generator(config.model, config.train.activation_checkpointing)
     average = Average(fresh, config.optimizer.ema)
     generator = PlainEngine(fresh, config.optimizer.generator_lr, betas)
     discriminators = PlainEngine(build_discriminators(config.model), config.optimizer.discriminator_lr, betas)
-    return GanTraining(generator, discriminators, encoders, average, config.objective, config.train.seed)
+    autocast = precision(config, torch.device("cpu"))
+    return GanTraining(generator, discriminators, encoders, average, config.objective, config.train.seed, autocast)
 
 
 def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -137,3 +140,47 @@ def test_pretraining_learns_which_caption_belongs_to_which_image() -> None:
 def test_one_cycle_rises_and_falls() -> None:
     rates = [one_cycle(step, 100, 1.0) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == pytest.approx(1.0) and rates[-1] < 0.01
+
+
+def test_activation_checkpointing_changes_nothing_but_memory() -> None:
+    kept, recomputed = (
+        gan(load_config(None, [*SMALL, f"train.activation_checkpointing={on}"])) for on in (False, True)
+    )
+    for step in range(3):
+        a, b = kept.step(batch(), step).losses, recomputed.step(batch(), step).losses
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    for name in ("generator", "discriminators"):
+        states = [getattr(training, name).module.state_dict() for training in (kept, recomputed)]
+        assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())  # running statistics too
+
+
+def test_bfloat16_trains_near_float32_with_weights_and_losses_in_float32() -> None:
+    exact, reduced = (gan(load_config(None, [*SMALL, f"train.precision={kind}"])) for kind in ("float32", "bfloat16"))
+    seen = set()
+    for network in (reduced.generator.module, reduced.discriminators.module):
+        for part in network.modules():
+            if isinstance(part, torch.nn.Conv2d | SpectralNormConv2d):
+                part.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    for step in range(5):
+        a, b = exact.step(batch(), step).losses, reduced.step(batch(), step).losses
+        assert all(value.dtype == torch.float32 and value.isfinite() for value in b.values())
+        assert all(float(b[name]) == pytest.approx(float(a[name]), rel=0.1, abs=0.05) for name in a)
+    assert seen == {torch.bfloat16}
+    assert all(value.dtype != torch.bfloat16 for value in reduced.generator.module.state_dict().values())
+    one = reduced.discriminators.module[0].encode[0]
+    largest = torch.linalg.matrix_norm(one.weight.flatten(1), ord=2)
+    assert float(one.u @ one.weight.flatten(1) @ one.v) == pytest.approx(float(largest), rel=0.05)
+
+
+def test_local_negatives_and_mismatches_are_the_global_ones_of_one_worker() -> None:
+    pairs = ["objective.mismatched_pairs=true"]
+    everywhere = gan(load_config(None, [*SMALL, *pairs]))
+    local = gan(load_config(None, [*SMALL, *pairs, "objective.negatives=local", "objective.mismatches=local"]))
+    a, b = everywhere.step(batch(), 0).losses, local.step(batch(), 0).losses
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_diversity_tells_different_images_from_equal_ones() -> None:
+    real = torch.rand(8, 3, 16, 16) * 2 - 1
+    assert float(diversity(real.flip(3), real)) == pytest.approx(1)
+    assert float(diversity(real[:1].expand(8, -1, -1, -1), real)) < 1e-6

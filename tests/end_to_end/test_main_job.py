@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks.faults import Job
 from datasets.manifest import Manifest
 from dmgan.run import Run
 
@@ -124,33 +127,74 @@ def test_images_and_words_from_captions(undisturbed: Path, packed: tuple[str, Ma
     assert "refinement 2 | written: " in (tmp_path / "words.txt").read_text()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_goes_on_to_the_same_generator(
-    how: signal.Signals, undisturbed: Path, packed: tuple[str, Manifest], tmp_path: Path
-) -> None:
-    arguments = command(tmp_path, packed[0], "--set", "evaluate.enabled=false")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    log = (tmp_path / "log").open("wb")
-    first = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
-    checkpoints = tmp_path / "quickstart" / "checkpoints"
+def started(arguments: list[str], folder: Path) -> Job:
+    """A run in GAN training, with its first checkpoint."""
+    job = Job(arguments, folder)
     deadline = time.monotonic() + 300
-    while not any('"train"' in state.read_text() for state in checkpoints.glob("train-*/state.json")):
-        assert first.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
-        time.sleep(0.05)
-    (os.killpg if how == signal.SIGKILL else os.kill)(first.pid, how)
-    code = first.wait(120)
-    text = (tmp_path / "log").read_text()
-    run = Run(str(tmp_path / "quickstart"))
-    if run.trained_steps() < 12:  # else it was over before the signal
-        assert code == (130 if how == signal.SIGINT else -9), text
-    assert how != signal.SIGINT or code == 0 or "the same command goes on from the last checkpoint" in text
-    subprocess.run([sys.executable, "-m", "ray.scripts.scripts", "stop", "--force"], capture_output=True, check=False)
-    second = launch(arguments)
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert "pretrain: done already" in second.stdout
-    same = (tmp_path / "quickstart" / "generator.safetensors").read_bytes()
-    assert same == (undisturbed / "generator.safetensors").read_bytes()
+    while not job.checkpoints():
+        assert job.process.poll() is None and time.monotonic() < deadline, job.log()
+        time.sleep(0.02)
+    return job
+
+
+@pytest.mark.parametrize("how", ["worker", "driver and workers", "SIGTERM"])
+def test_a_killed_run_goes_on_to_the_same_generator(
+    how: str, undisturbed: Path, packed: tuple[str, Manifest], tmp_path: Path
+) -> None:
+    job = started(command(tmp_path, packed[0], "--set", "evaluate.enabled=false"), tmp_path / "quickstart")
+    run = Run(str(job.folder))
+    if how == "SIGTERM":
+        job.process.terminate()
+        code = job.process.wait(120)
+        assert code == (143 if run.trained_steps() < 12 else 0), job.log()
+        if code:
+            said = "dmgan: stopped by SIGTERM, with a checkpoint; the same command goes on from the last checkpoint"
+            assert job.log().splitlines()[-1] == said
+            assert job.checkpoints()[-1] == f"train-{run.trained_steps():08d}"
+    else:
+        assert job.kill(how, random.Random(0))
+    if how != "worker":
+        assert job.start().wait(300) == 0, job.log()
+        assert "pretrain: done already" in job.log()
+    assert job.process.wait(300) == 0, job.log()
+    assert job.result() == (undisturbed / "generator.safetensors").read_bytes()
     assert [line["step"] for line in run.read_metrics() if line["stage"] == "train"] == [4, 8, 12]
+
+
+def test_a_run_goes_on_with_other_workers_and_another_zero_stage(packed: tuple[str, Manifest], tmp_path: Path) -> None:
+    """Stopped by Ctrl-C on two workers at ZeRO 1, a newest checkpoint that is damaged, one worker at ZeRO 3."""
+    more = ("--set", "evaluate.enabled=false", "--set", "train.max_steps=24")
+    job = started(command(tmp_path, packed[0], *more), tmp_path / "quickstart")
+    job.process.send_signal(signal.SIGINT)
+    assert job.process.wait(120) == 130 and "stopped by SIGINT, with a checkpoint" in job.log()
+    reached = job.checkpoints()
+    assert len(reached) == 2
+    damaged = job.folder / "checkpoints" / reached[-1] / "generator.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    other = ("--workers", "1", "--set", "deepspeed.zero_stage=3")
+    done = launch(command(tmp_path, packed[0], *more, *other))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"dmgan: warning: {damaged}: damaged" in done.stderr
+    run = Run(str(job.folder))
+    lines = [line for line in run.read_metrics() if line["stage"] == "train"]
+    before = int(reached[0].split("-")[1])
+    assert lines[-1]["step"] == 24 and lines[-1]["images"] == before * 8 + (24 - before) * 4
+    assert lines[-1]["epoch"] == pytest.approx(lines[-1]["images"] / 40, abs=0.001)
+    assert run.trained_steps() == 24
+    state = json.loads((job.folder / "checkpoints" / "train-00000024" / "state.json").read_text())
+    assert state["position"]["world_size"] == 1 and state["config"]["deepspeed"]["zero_stage"] == 3
+
+
+def test_a_run_that_diverges_stops_before_a_checkpoint(packed: tuple[str, Manifest], tmp_path: Path) -> None:
+    done = launch(command(tmp_path, packed[0], "--set", "optimizer.discriminator_lr=1e38"))
+    assert done.returncode == 1
+    line = next(line for line in done.stderr.splitlines() if line.startswith("dmgan: "))
+    folder = tmp_path / "quickstart"
+    assert line.startswith("dmgan: training failed: train, step ") and " not finite; see " in line
+    assert Path(line.rsplit("see ", 1)[1]).exists()
+    assert not list(folder.glob("checkpoints/train-*")) and not (folder / "generator.safetensors").exists()
 
 
 def test_the_workers_must_fit_the_cluster(packed: tuple[str, Manifest], tmp_path: Path) -> None:

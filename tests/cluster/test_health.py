@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cluster.health import Health, NonFiniteError
+from dmgan.config import load_config
+from dmgan.engine import PlainEngine
+from dmgan.run import Run
+from dmgan.training import GanTraining, Outcome
+from tests.dmgan.test_training import gan
+from tests.small import SMALL, batch
+
+
+def training() -> tuple[GanTraining, dict[str, Any]]:
+    trained = gan(load_config(None, SMALL))
+    return trained, {"generator": trained.generator, "discriminators": trained.discriminators}
+
+
+def test_a_healthy_training_says_how_it_is(tmp_path: Path) -> None:
+    trained, engines = training()
+    health = Health(Run(str(tmp_path)), "train")
+    for step in range(3):
+        health.add(step + 1, trained.step(batch(), step), ["a"])
+    line = health.statistics()
+    assert set(line) == {"statistics"} and set(line["statistics"]) == {"accuracy_0", "accuracy_1", "diversity"}
+    assert all(0 <= value <= 2 for value in line["statistics"].values())
+    health.check(engines)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("where", "first"),
+    [
+        ("image", "the loss discriminator_0 is"),
+        ("discriminator gradient", "the gradients of discriminators are"),
+        ("generator gradient", "the gradients of generator are"),
+    ],
+)
+def test_the_first_that_is_not_finite_is_named_and_dumped(tmp_path: Path, where: str, first: str) -> None:
+    trained, engines = training()
+    health = Health(Run(str(tmp_path)), "train")
+    health.add(1, trained.step(batch(), 0), ["a"])
+    data = batch()
+    network: PlainEngine | None = None
+    if where == "image":  # of one step: everything after it is spoilt too
+        for p in trained.discriminators.module.parameters():
+            p.data.fill_(float("nan"))
+            break
+    else:
+        network = engines["discriminators" if where.startswith("disc") else "generator"]
+        weight = next(p for p in network.module.parameters() if p.dim() > 1)
+        hook = weight.register_hook(lambda grad: grad * float("inf"))
+    health.add(2, trained.step(data, 1), ["b", "c"])
+    if network is not None:
+        hook.remove()
+    health.add(3, trained.step(batch(), 2), ["d"])
+    with pytest.raises(NonFiniteError, match=rf"train, step 2: {first} not finite; see .*report.json") as error:
+        health.check(engines)
+    assert "\n" not in str(error.value)
+    folder = tmp_path / "dumps" / "train-00000002"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["first"] == first and report["step"] == 2
+    assert [step["keys"] for step in report["of rank 0"]] == [["a"], ["b", "c"], ["d"]]
+    assert report["non-finite weights"] and (folder / "generator.safetensors").exists()
+
+
+def outcome(accuracy: float, diversity: float) -> Outcome:
+    statistics = {"accuracy_0": torch.tensor(accuracy), "diversity": torch.tensor(diversity)}
+    return Outcome({"x": torch.tensor(1.0)}, {"x": torch.tensor(True)}, statistics)
+
+
+def test_a_discriminator_that_has_won_and_a_collapsed_generator_are_warned_of(tmp_path: Path) -> None:
+    health = Health(Run(str(tmp_path)), "train")
+    said = []
+    for step, (accuracy, diversity) in enumerate([(1.0, 0.5)] * 5 + [(0.7, 0.02)] * 3 + [(0.8, 0.6)]):
+        health.add(step, outcome(accuracy, diversity), [])
+        said.append(health.statistics().get("warnings", []))
+        health.check({})
+    assert [len(warnings) for warnings in said] == [0, 0, 0, 0, 1, 0, 0, 1, 0]
+    assert said[4] == ["discriminator 0 has won: tells 100.0 % of the images apart"]
+    assert said[7] == ["the generator has collapsed: its images differ 2.0 % as much as real ones do"]
