@@ -90,7 +90,7 @@ def opened(config: Config, run: Run, stages: Set[str]) -> Iterator[None]:
     storage.check_reachable(run.url)
     with _alone(run), _local_server(config, run) if _wants_server(config, run) else nullcontext():
         _dataset(config, _local_folder(run), stages)
-        with _ray(config.train.workers) if stages else nullcontext():
+        with _ray(config.train.fewest_workers) if stages else nullcontext():
             run.write_config(_recorded(config, run, stages))
             yield
 

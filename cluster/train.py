@@ -73,11 +73,12 @@ def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str
     from ray.train.torch import TorchConfig, TorchTrainer
 
     gpu = _cluster_has_gpu()
+    workers, fewest = config.train.workers, config.train.fewest_workers
     with shown_progress(on_stage, "step") as report:
         trainer = TorchTrainer(
             partial(_on_worker, config, run, tuple(stages), report, storage_environment()),
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-            scaling_config=ScalingConfig(num_workers=config.train.workers, use_gpu=gpu),
+            scaling_config=ScalingConfig(num_workers=workers if fewest == workers else (fewest, workers), use_gpu=gpu),
             run_config=RunConfig(
                 name=f"dmgan-{uuid.uuid4().hex[:12]}",  # Ray's own state of a job; the run's is in its checkpoints
                 failure_config=FailureConfig(max_failures=config.train.max_failures),
@@ -170,6 +171,7 @@ def _on_worker(
         torch.set_num_threads(config.train.threads)
     device = get_device()
     engines.initialise(device)
+    config.train.workers = dist.get_world_size()  # where fewer would do, it may be fewer
     try:
         for stage in stages:
             if stage == "pretrain" and run.has("encoders.safetensors"):

@@ -148,6 +148,9 @@ class Train(Section):
     max_steps: Positive | None = Field(None, description="stop after this many steps even if epochs are left")
     seed: Seed = 0
     workers: Positive = Field(1, description="data-parallel workers")
+    min_workers: Natural = Field(
+        0, description="go on with as few when nodes are lost, and with more when they are back; 0: wait for all"
+    )
     threads: Natural = Field(0, description="CPU threads a worker; 0: torch's default")
     max_failures: Natural = Field(3, description="times that Ray starts the workers again after one was lost")
     precision: Literal["float32", "bfloat16"] = Field(
@@ -161,6 +164,16 @@ class Train(Section):
     )
     log_every: Positive = Field(50, description="steps between lines of metrics.jsonl")
     sample_every: Positive = Field(1000, description="steps between sample images")
+
+    @model_validator(mode="after")
+    def _fewer_than_all(self) -> Train:
+        if self.min_workers > self.workers:
+            raise ValueError(f"min_workers={self.min_workers}: expected at most train.workers={self.workers}")
+        return self
+
+    @property
+    def fewest_workers(self) -> int:
+        return self.min_workers or self.workers
 
 
 class Checkpoint(Section):

@@ -188,8 +188,22 @@ def _curves(metrics: list[dict[str, Any]]) -> str:
         lines = [line for line in metrics if line["stage"] == stage]
         if lines:
             rate = sum(line["images_per_second"] for line in lines) / len(lines)
-            parts.append(f"<h3>{title}</h3><p class='note'>{rate:.1f} images/s on average</p>{_plot(lines)}")
+            parts.append(
+                f"<h3>{title}</h3><p class='note'>{rate:.1f} images/s on average</p>{_warned(lines)}{_plot(lines)}"
+            )
     return "".join(parts)
+
+
+def _warned(lines: list[dict[str, Any]]) -> str:
+    """What training warned of, each thing once with the steps of its first and last line."""
+    seen: dict[str, list[int]] = {}
+    for line in lines:
+        for text in line.get("warnings", ()):
+            seen.setdefault(text.partition(":")[0], []).append(line["step"])
+        if "skipped" in line:
+            seen.setdefault("samples could not be read and were replaced", []).append(line["step"])
+    items = [f"<li>{html.escape(text)} (steps {steps[0]} to {steps[-1]})</li>" for text, steps in seen.items()]
+    return f"<p>Warnings:</p><ul>{''.join(items)}</ul>" if items else ""
 
 
 def _plot(lines: list[dict[str, Any]]) -> str:
