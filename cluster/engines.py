@@ -38,7 +38,14 @@ class DeepSpeedEngine:
     """
 
     def __init__(
-        self, module: nn.Module, *, lr: float, betas: tuple[float, float], zero_stage: int, batch_size: int
+        self,
+        module: nn.Module,
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        zero_stage: int,
+        batch_size: int,
+        accumulate: int = 1,
     ) -> None:
         import deepspeed
 
@@ -51,7 +58,7 @@ class DeepSpeedEngine:
             optimizer=optimizer,
             config={
                 "train_micro_batch_size_per_gpu": batch_size,
-                "gradient_accumulation_steps": 1,
+                "gradient_accumulation_steps": accumulate,
                 "gradient_clipping": 0.0,
                 "zero_optimization": {"stage": zero_stage, "overlap_comm": False},
                 "zero_allow_untested_optimizer": True,

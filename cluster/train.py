@@ -129,17 +129,18 @@ def _fit_interruptibly(trainer: Any, report: Reporter, grace_seconds: float) -> 
 def planned_steps(config: Config, stage: str, manifest: Manifest, run: Run | None = None) -> int:
     """The step at which a stage ends, from where `run` stands if it is given. Raises ConfigError if there is none."""
     options = config.pretrain if stage == "pretrain" else config.train
+    batch_size = config.pretrain.batch_size if stage == "pretrain" else config.train.images_a_step
     samples = manifest.split("train").samples
-    if batches_per_worker(samples, options.batch_size, config.train.workers) == 0:
+    if batches_per_worker(samples, batch_size, config.train.workers) == 0:
         raise ConfigError(
             f"{stage}.batch_size={options.batch_size}: {config.train.workers} workers need "
-            f"{options.batch_size * config.train.workers} training images a step, {config.data.url} has {samples}"
+            f"{batch_size * config.train.workers} training images a step, {config.data.url} has {samples}"
         )
-    position = Position(config.train.workers, options.batch_size, samples)
+    position = Position(config.train.workers, batch_size, samples)
     if run is not None:
         for _, state in Checkpoints(run).states(stage):
             saved = Position.from_dict(state["position"])
-            position = saved.with_workers(config.train.workers, options.batch_size)
+            position = saved.with_workers(config.train.workers, batch_size)
             break
     return position.steps(options.epochs, options.max_steps)
 
@@ -229,16 +230,23 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
     from dmgan.training import GanTraining
 
     manifest, vocabulary = load_manifest(config.data.url)
-    options, batch_size = config.optimizer, config.train.batch_size
+    options, batch_size, accumulate = config.optimizer, config.train.batch_size, config.train.accumulate
     steps = planned_steps(config, "train", manifest, run)
     encoders = run.load_encoders(config).to(device)
     fresh = build_generator(config.model, config.train.activation_checkpointing).to(device)
     average = Average(fresh, options.ema, options.ema_warmup)
-    generator = _engine(fresh, options.generator_lr, config, batch_size)
+    generator = _engine(fresh, options.generator_lr, config, batch_size, accumulate)
     critics = build_discriminators(config.model).to(device)
-    discriminators = _engine(critics, options.discriminator_lr, config, batch_size)
+    discriminators = _engine(critics, options.discriminator_lr, config, batch_size, accumulate)
     training = GanTraining(
-        generator, discriminators, encoders, average, config.objective, config.train.seed, precision(config, device)
+        generator,
+        discriminators,
+        encoders,
+        average,
+        config.objective,
+        config.train.seed,
+        precision(config, device),
+        accumulate,
     )
     samples = samples_of(config, run, encoders) if collective.rank() == 0 else None
 
@@ -257,7 +265,7 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
 
     stage = Stage(
         name="train",
-        batch_size=batch_size,
+        batch_size=config.train.images_a_step,
         steps=steps,
         manifest=manifest,
         step=training.step,
@@ -283,7 +291,7 @@ def samples_of(config: Config, run: Run, encoders: Any) -> Any:
     return FixedSamples(encoders, run.read_vocabulary(), captions, config)
 
 
-def _engine(module: torch.nn.Module, lr: float, config: Config, batch_size: int) -> Any:
+def _engine(module: torch.nn.Module, lr: float, config: Config, batch_size: int, accumulate: int = 1) -> Any:
     from cluster.engines import DeepSpeedEngine
     from dmgan.layers import batch_statistics
 
@@ -293,6 +301,7 @@ def _engine(module: torch.nn.Module, lr: float, config: Config, batch_size: int)
         betas=(config.optimizer.beta1, config.optimizer.beta2),
         zero_stage=config.deepspeed.zero_stage,
         batch_size=batch_size,
+        accumulate=accumulate,
     )
 
 

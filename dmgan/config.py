@@ -144,6 +144,9 @@ class Pretrain(Section):
 
 class Train(Section):
     batch_size: Batch = Field(10, description="per worker")
+    accumulate: Positive = Field(
+        1, description="batches a worker computes one after the other for a step, as more workers would at once"
+    )
     epochs: Positive = 600
     max_steps: Positive | None = Field(None, description="stop after this many steps even if epochs are left")
     seed: Seed = 0
@@ -174,6 +177,11 @@ class Train(Section):
     @property
     def fewest_workers(self) -> int:
         return self.min_workers or self.workers
+
+    @property
+    def images_a_step(self) -> int:
+        """Of one worker."""
+        return self.batch_size * self.accumulate
 
 
 class Checkpoint(Section):
@@ -212,6 +220,21 @@ class Config(Section):
     checkpoint: Checkpoint = Checkpoint()
     deepspeed: DeepSpeed = DeepSpeed()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _parts_are_workers(self) -> Config:
+        wanted = {
+            "train.batch_statistics": self.train.batch_statistics,
+            "objective.negatives": self.objective.negatives,
+            "objective.mismatches": self.objective.mismatches,
+        }
+        spanning = [key for key, over in wanted.items() if over == "global"]
+        if self.train.accumulate > 1 and spanning:
+            raise ValueError(
+                f"train.accumulate={self.train.accumulate}: expected {spanning[0]}=local: what spans the batch of all "
+                "workers cannot be computed in parts"
+            )
+        return self
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)

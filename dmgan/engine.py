@@ -60,14 +60,18 @@ def _metadata(content: bytes) -> dict[str, str]:
 
 
 class Engine(Protocol):
-    """A module with its optimizer. One `backward` a `step`, as ZeRO 1 and 2 are silently wrong with more."""
+    """A module with its optimizer.
+
+    One `backward` a `step`, as ZeRO 1 and 2 are silently wrong with more. Of an engine that accumulates n parts of a
+    batch, both are called for each part; the weights move at every n-th.
+    """
 
     module: nn.Module
 
     def __call__(self, *inputs: Any) -> Any: ...
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients of `loss`, averaged over workers, for the next `step`."""
+        """Gradients of `loss`, averaged over workers and accumulated parts, for the next `step`."""
 
     def step(self) -> None:
         """Update the weights and forget the gradients."""
@@ -90,17 +94,20 @@ class Engine(Protocol):
 class PlainEngine:
     """An `Engine` of one process with `torch.optim.Adam`."""
 
-    def __init__(self, module: nn.Module, lr: float, betas: tuple[float, float]) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, lr: float, betas: tuple[float, float], accumulate: int = 1) -> None:
+        self.module, self._accumulate, self._parts = module, accumulate, 0
         self.optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr, betas)
 
     def __call__(self, *inputs: Any) -> Any:
         return self.module(*inputs)
 
     def backward(self, loss: Tensor) -> None:
-        loss.backward()
+        (loss / self._accumulate).backward()
 
     def step(self) -> None:
+        self._parts = (self._parts + 1) % self._accumulate
+        if self._parts:
+            return
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 

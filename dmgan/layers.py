@@ -22,6 +22,7 @@ __all__ = [
     "SpectralNormConv2d",
     "Upsample",
     "batch_statistics",
+    "power_iteration_at_rest",
     "recomputation",
 ]
 
@@ -90,6 +91,16 @@ def recomputation() -> Iterator[None]:
         yield
     finally:
         BatchNorm.recomputing = False
+
+
+@contextmanager
+def power_iteration_at_rest(rest: bool = True) -> Iterator[None]:
+    """Within it, if `rest`, no forward moves the spectral norms' u and v: the parts of one batch move them once."""
+    SpectralNormConv2d.still = rest
+    try:
+        yield
+    finally:
+        SpectralNormConv2d.still = False
 
 
 def _alone(x: Tensor) -> Tensor:
@@ -188,6 +199,8 @@ class SpectralNormConv2d(nn.Module):
     mode they stay as they are.
     """
 
+    still = False  # within `power_iteration_at_rest`, of all at once
+
     u: Tensor
     v: Tensor
 
@@ -202,7 +215,7 @@ class SpectralNormConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # the power iteration needs all digits
             matrix = self.weight.flatten(1)
-            if self.training:
+            if self.training and not SpectralNormConv2d.still:
                 with torch.no_grad():
                     self.v.copy_(_unit(matrix.t() @ self.u))
                     self.u.copy_(_unit(matrix @ self.v))

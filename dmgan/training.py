@@ -19,6 +19,7 @@ from dmgan import collective
 from dmgan.average import Average
 from dmgan.config import Config, Objective
 from dmgan.engine import Engine
+from dmgan.layers import power_iteration_at_rest, recomputation
 from dmgan.matching import matching_loss, sentence_scores, word_scores
 from dmgan.networks import Encoders
 from dmgan.objectives import conditioning_loss, discriminator_loss, generator_loss
@@ -40,6 +41,21 @@ class Outcome:
     finite: dict[str, Tensor]
     statistics: dict[str, Tensor] = field(default_factory=dict)
 
+    def followed_by(self, other: Outcome) -> Outcome:
+        """Both as one, this one's first."""
+        return Outcome(self.losses | other.losses, self.finite | other.finite, self.statistics | other.statistics)
+
+    @classmethod
+    def mean(cls, parts: list[Outcome]) -> Outcome:
+        """Of the parts of a batch: means, and whether all were finite."""
+
+        def stacked(kind: str) -> dict[str, Tensor]:
+            each = [getattr(part, kind) for part in parts]
+            return {name: torch.stack([named[name] for named in each]) for name in each[0]}
+
+        losses, statistics = ({k: v.mean(0) for k, v in stacked(kind).items()} for kind in ("losses", "statistics"))
+        return cls(losses, {k: v.all() for k, v in stacked("finite").items()}, statistics)
+
 
 @dataclass
 class Text:
@@ -49,6 +65,16 @@ class Text:
     sentence: Tensor
     padding_mask: Tensor
     class_ids: Tensor
+
+
+@dataclass
+class Part:
+    """What one pass through the networks needs: texts, images uint8 (b, 3, S, S), noise (b, Z) and eps (b, C)."""
+
+    text: Text
+    images: Tensor
+    noise: Tensor
+    eps: Tensor
 
 
 def draw_noise(dims: tuple[int, ...], *, seed: int, step: int, batch_size: int) -> tuple[Tensor, ...]:
@@ -75,6 +101,7 @@ class GanTraining:
     objective: Objective
     seed: int
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    accumulate: int = 1  # parts of a worker's batch that are computed one after the other, as other workers' would be
 
     def step(self, batch: dict[str, Any], number: int) -> Outcome:
         """Train on `batch` (see `datasets.stream`, on the device); `number` is the step's."""
@@ -85,20 +112,49 @@ class GanTraining:
             step=number,
             batch_size=len(batch["caption"]),
         )
-        device = batch["caption"].device
-        text = self.encode(batch)
-        with self.autocast():
-            fake = self.generator(noise.to(device), text.sentence, text.words, text.padding_mask, eps.to(device))
-        fake.images = [image.float() for image in fake.images]
-        real = pyramid(batch["image"], [image.shape[-1] for image in fake.images])
-        of_discriminators = self.update_discriminators(real, [image.detach() for image in fake.images], text)
-        of_generator = self.update_generator(fake, text)
+        parts = [
+            Part(self.encode(part), part["image"], noise_part, eps_part)
+            for part, noise_part, eps_part in zip(
+                _chunks(batch, self.accumulate), noise.chunk(self.accumulate), eps.chunk(self.accumulate), strict=True
+            )
+        ]
+        outcome = self._step_whole(parts[0]) if len(parts) == 1 else self._step_in_parts(parts)
         self.average.update(self.generator, number)
-        return Outcome(
-            of_discriminators.losses | of_generator.losses,
-            of_discriminators.finite | of_generator.finite,
-            of_discriminators.statistics | {"diversity": diversity(fake.images[-1], real[-1])},
-        )
+        return outcome
+
+    def _step_whole(self, part: Part) -> Outcome:
+        fake = self.generate(part)
+        real = pyramid(part.images, [image.shape[-1] for image in fake.images])
+        outcome = self.update_discriminators(real, [image.detach() for image in fake.images], part.text)
+        outcome.statistics["diversity"] = diversity(fake.images[-1], real[-1])
+        return outcome.followed_by(self.update_generator(fake, part.text))
+
+    def _step_in_parts(self, parts: list[Part]) -> Outcome:
+        """Each part's images are made twice, so that only one part's graph is kept at a time."""
+        of_discriminators, of_generator = [], []
+        for i, part in enumerate(parts):
+            with torch.no_grad():
+                fake = self.generate(part)
+            real = pyramid(part.images, [image.shape[-1] for image in fake.images])
+            with power_iteration_at_rest(i > 0):
+                of_discriminators.append(self.update_discriminators(real, fake.images, part.text))
+            of_discriminators[-1].statistics["diversity"] = diversity(fake.images[-1], real[-1])
+        for i, part in enumerate(parts):
+            with recomputation():
+                fake = self.generate(part)
+            with power_iteration_at_rest(i > 0):
+                of_generator.append(self.update_generator(fake, part.text))
+        return Outcome.mean(of_discriminators).followed_by(Outcome.mean(of_generator))
+
+    def generate(self, part: Part) -> Any:
+        """Generated images of a part, float32 whatever they were computed in."""
+        text, device = part.text, part.text.sentence.device
+        with self.autocast():
+            fake = self.generator(
+                part.noise.to(device), text.sentence, text.words, text.padding_mask, part.eps.to(device)
+            )
+        fake.images = [image.float() for image in fake.images]
+        return fake
 
     @torch.no_grad()
     def encode(self, batch: dict[str, Any]) -> Text:
@@ -182,6 +238,12 @@ def matching_losses(regions: Tensor, code: Tensor, text: Text, objective: Object
     if everybody:
         by_word, by_sentence = collective.all_gather(by_word, by_sentence)
     return torch.stack(matching_loss(by_word, classes)).sum(), torch.stack(matching_loss(by_sentence, classes)).sum()
+
+
+def _chunks(batch: dict[str, Any], parts: int) -> list[dict[str, Tensor]]:
+    names = ("image", "caption", "length", "class")
+    columns = [batch[name].chunk(parts) for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def precision(config: Config, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:

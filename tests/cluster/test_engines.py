@@ -14,6 +14,7 @@ import torch.multiprocessing as mp
 from dmgan.average import Average
 from dmgan.config import load_config
 from dmgan.engine import EngineState, PlainEngine
+from dmgan.layers import batch_statistics
 from dmgan.networks import build_discriminators, build_encoders, build_generator
 from dmgan.pretraining import DamsmTraining
 from dmgan.training import GanTraining, precision
@@ -206,3 +207,52 @@ def test_bfloat16_and_activation_checkpointing_train_near_float32(
         for name in found[0][0]:
             mean = sum(steps[number][name] for steps in found) / WORLD
             assert mean == pytest.approx(losses[name], rel=0.1, abs=0.05), (number, name)
+
+
+ACCUMULATED = load_config(
+    CONFIG, ["objective.negatives=local", "objective.mismatches=local", "train.batch_statistics=local"]
+)
+
+
+def accumulate(make_engine: Any, parts: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
+    """Weights after steps on 8 images, two at a time."""
+    share = 8 // world
+    mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(8).items()}
+    torch.manual_seed(3)
+    frozen = build_encoders(ACCUMULATED.model, 20).eval().requires_grad_(False)
+    fresh = batch_statistics(build_generator(ACCUMULATED.model), "local")
+    average = Average(fresh, 0.99)
+    generator, discriminators = (make_engine(m) for m in (fresh, build_discriminators(ACCUMULATED.model)))
+    gan = GanTraining(generator, discriminators, frozen, average, ACCUMULATED.objective, seed=0, accumulate=parts)
+    losses = [{k: float(v) for k, v in gan.step(mine, step).losses.items()} for step in range(HALF)]
+    found: dict[str, Any] = {"losses": losses}
+    for name, engine in {"generator": generator, "discriminators": discriminators}.items():
+        with engine.full_weights():
+            state = {k: v.detach().clone() for k, v in engine.module.state_dict().items()}
+        # Each worker's running statistics are of its own batches; the mean's way differs, its weights do not.
+        found |= {f"{name}.{k}": v for k, v in state.items() if "running" not in k and "tracked" not in k}
+    return found
+
+
+def accumulating_worker(rank: int, world: int, stage: int, folder: Path) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    from cluster import engines
+
+    engines.initialise(torch.device("cpu"))
+    parts = 4 // world
+
+    def make(module: torch.nn.Module) -> engines.DeepSpeedEngine:
+        return engines.DeepSpeedEngine(module, lr=2e-4, betas=BETAS, zero_stage=stage, batch_size=2, accumulate=parts)
+
+    torch.save(accumulate(make, parts, rank, world), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize(("world", "stage"), [(4, 0), (2, 1), (2, 3)])
+def test_accumulated_parts_are_as_many_workers(world: int, stage: int, tmp_path: Path) -> None:
+    expected = accumulate(lambda module: PlainEngine(module, 2e-4, BETAS, accumulate=4), 4)
+    mp.spawn(accumulating_worker, (world, stage, tmp_path), nprocs=world)
+    close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(world)], expected)
