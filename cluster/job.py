@@ -313,7 +313,8 @@ def _ray(workers: int) -> Iterator[None]:
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        own = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+        # Without RAY_ADDRESS a cluster of our own: not whatever was started last on this machine and may be gone.
+        own = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "include_dashboard": False}
         try:
             ray.init(logging_level="ERROR", log_to_driver=False, **own)
         except ConnectionError as error:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -64,6 +65,7 @@ def hosts() -> Iterator[None]:
     if shutil.which("ip") is None or ip("netns", "add", "dmgan-probe").returncode != 0:
         pytest.skip("needs the right to make network namespaces")
     ip("netns", "del", "dmgan-probe")
+    short = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     try:
         assert ip("link", "add", BRIDGE, "type", "bridge").returncode == 0
         ip("link", "set", BRIDGE, "up")
@@ -74,7 +76,9 @@ def hosts() -> Iterator[None]:
             ip("-n", f"dmgan-{host}", "addr", "add", f"{address}/24", "dev", "eth0")
             ip("-n", f"dmgan-{host}", "link", "set", "eth0", "up")
             ip("-n", f"dmgan-{host}", "link", "set", "lo", "up")
-        ray_start("head", "--head", "--port=6379", "--num-cpus=0", "--include-dashboard=false")
+        # A folder of its own, whose path is short enough for sockets: others would take the cluster for theirs.
+        more = ["--port=6379", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={short}"]
+        ray_start("head", "--head", *more)
         for host in ("one", "two"):
             ray_start(host, f"--address={ADDRESS}", "--num-cpus=1")
         yield
@@ -84,6 +88,7 @@ def hosts() -> Iterator[None]:
             ip("netns", "del", f"dmgan-{host}")
             ip("link", "del", f"dmgan-{host}")
         ip("link", "del", BRIDGE)
+        shutil.rmtree(short, ignore_errors=True)
 
 
 def test_training_over_two_nodes_goes_on_when_one_is_cut_off(
