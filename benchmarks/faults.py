@@ -30,8 +30,7 @@ from datasets.records import Source
 
 ROOT = Path(__file__).parents[1]
 KILLS_A_RUN = 10
-SETTINGS = [
-    "data.draw_birds=false",
+SMALL = [
     "model.word_dim=16",
     "model.image_dim=4",
     "model.memory_dim=8",
@@ -41,6 +40,10 @@ SETTINGS = [
     "pretrain.max_steps=4",
     "pretrain.batch_size=6",
     "train.batch_size=4",
+]
+SETTINGS = [
+    *SMALL,
+    "data.draw_birds=false",
     "train.max_failures=1000",
     "train.sample_every=100000",
     "checkpoint.every_steps=5",

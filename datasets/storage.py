@@ -95,7 +95,9 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     """The fsspec file system of `url` and the path on it."""
     scheme = url.split("://", 1)[0] if not is_local(url) else "file"
     if scheme not in ("file", "s3"):
-        raise StorageError(f"{_without_credentials(url)}: unknown scheme; expected a folder or s3://bucket/path")
+        raise StorageError(
+            f"{_without_credentials(url)}: unknown scheme {scheme!r}; expected a folder or s3://bucket/path"
+        )
     if scheme == "s3":
         if "@" in url.split("/")[2]:
             raise StorageError("s3://…@…: credentials do not belong in a URL; set AWS_ACCESS_KEY_ID and so on")

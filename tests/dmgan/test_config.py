@@ -70,6 +70,8 @@ def test_the_quickstart_is_the_same_architecture_at_16_32_64() -> None:
         ("model.memory=none", "model.memory='none': input should be 'baseline'"),
         ("model.refinements=-1", "model.refinements=-1: input should be greater than or equal to 0"),
         ("model.base_size=8 model.refinements=0", "model.image_encoder=compact: expected images of at least 16 pixels"),
+        ("train.min_workers=3", "train.min_workers=3: expected at most train.workers=2"),
+        ("train.accumulate=2", "train.accumulate=2: expected objective.negatives=local: what spans the batch of all"),
         ("train", "--set train: expected KEY=VALUE"),
         ("train=3", "train=3: input should be"),
         ("train.seed.x=3", "train.seed.x: unknown key"),

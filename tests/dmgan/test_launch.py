@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from dmgan.config import ConfigError, load_config
 from dmgan.launch import main
 from dmgan.networks import build_encoders, build_generator
 from dmgan.run import Run
+
+ROOT = Path(__file__).parents[2]
 
 NO_S3 = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "s3cret"}
 
@@ -170,3 +174,13 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["dance"])
     assert ended.value.code == 2
+
+
+def test_the_driver_needs_neither_deepspeed_nor_ray_to_import_the_paper() -> None:
+    for modules, without in (
+        ("dmgan, dmgan.launch, dmgan.training, dmgan.evaluation", "{'ray', 'deepspeed'}"),
+        ("cluster.job", "{'deepspeed', 'ray.train', 'ray.train.torch'}"),
+    ):
+        code = f"import sys, {modules}; print({without} & set(sys.modules))"
+        found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == "set()"

@@ -14,23 +14,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.faults import Job
+from benchmarks.faults import SMALL, Job
 from datasets.manifest import Manifest
 from dmgan.run import Run
 
 pytestmark = pytest.mark.distributed
 ROOT = Path(__file__).parents[2]
-SMALL = [
-    "model.word_dim=16",
-    "model.image_dim=4",
-    "model.memory_dim=8",
-    "model.condition_dim=8",
-    "model.noise_dim=8",
-    "model.discriminator_width=8",
-    "pretrain.max_steps=4",
-    "pretrain.batch_size=6",
+SETTINGS = [
+    *SMALL,
     "train.max_steps=12",
-    "train.batch_size=4",
     "train.log_every=4",
     "train.sample_every=6",
     "checkpoint.every_steps=4",
@@ -41,7 +33,7 @@ SMALL = [
 
 
 def command(storage: Path, url: str, *more: str) -> list[str]:
-    sets = [part for assignment in (*SMALL, f"data.url={url}") for part in ("--set", assignment)]
+    sets = [part for assignment in (*SETTINGS, f"data.url={url}") for part in ("--set", assignment)]
     return [sys.executable, "-m", "dmgan.launch", "--storage", str(storage), *sets, *more]
 
 
