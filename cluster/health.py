@@ -93,6 +93,7 @@ class Health:
                 storage.write_bytes(self._run.path(*folder, f"{name}.safetensors"), state.to_bytes())
             about = {"first": what, "step": step, "of rank 0": steps, "non-finite weights": damaged}
             storage.write_bytes(self._run.path(*folder, "report.json"), json.dumps(about, indent=1).encode())
+        collective.gather_objects(None)  # a worker that fails ends the others, so all wait until it is written
         return f"{self._stage}, step {step}: {what} not finite; see {self._run.path(*folder, 'report.json')}"
 
 
