@@ -14,12 +14,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from datasets import storage
-from datasets.storage import StorageError
+from datasets.storage import MissingError, StorageError
 from dmgan.run import Run
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "DamagedError"]
 
 Content = Callable[[], bytes]
+
+
+class DamagedError(StorageError):
+    """A file is not what was written; one line."""
 
 
 class Checkpoints:
@@ -61,8 +65,9 @@ class Checkpoints:
                 for file in state["files"]:
                     self.read(name, file, state)
                 return name
-            except StorageError as error:
+            except (DamagedError, MissingError) as error:
                 self._warn(f"{error}; going on from the checkpoint before")
+                storage.remove(self._path(name, "state.json"))  # it is none, and not to be counted as one
         return None
 
     def state(self, name: str) -> dict[str, Any]:
@@ -72,11 +77,11 @@ class Checkpoints:
         return found
 
     def read(self, name: str, file: str, state: dict[str, Any]) -> bytes:
-        """A file of a checkpoint. Raises StorageError if it is not what was written."""
+        """A file of a checkpoint. Raises DamagedError if it is not what was written."""
         location = self._path(name, file)
         content = storage.read_bytes(location)
         if hashlib.sha256(content).hexdigest() != state["files"][file]["sha256"]:
-            raise StorageError(f"{location}: damaged: has another checksum than state.json says")
+            raise DamagedError(f"{location}: damaged: has another checksum than state.json says")
         return content
 
     def _path(self, *parts: str) -> str:

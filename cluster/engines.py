@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmgan.engine import MOMENTS, EngineState, adam_state, all_finite, cpu_copy, load_adam_state
+from dmgan.engine import MOMENTS, EngineState, adam_state, all_finite, cpu_copy, load_adam_state, second_moments
 
 __all__ = ["DeepSpeedEngine", "initialise"]
 
@@ -90,7 +90,8 @@ class DeepSpeedEngine:
 
     def healthy(self) -> Tensor:
         held = [getattr(p, "ds_tensor", p) for p in self.module.parameters()]  # ZeRO 3: this worker's shares
-        return all_finite([p for p in held if p.numel()])
+        optimizer = self._engine.optimizer if self.zero_stage == 0 else self._engine.optimizer.optimizer
+        return all_finite([p for p in (*held, *second_moments(optimizer)) if p.numel()])
 
     def state(self) -> EngineState | None:
         with self.full_weights():

@@ -30,7 +30,7 @@ from dmgan.config import Config, Data
 from dmgan.engine import EngineState, cpu_copy
 from dmgan.run import Run
 from dmgan.seeds import seed_of
-from dmgan.training import Outcome
+from dmgan.training import Outcome, to_device
 
 __all__ = ["Stage", "StageExports", "run_stage"]
 
@@ -71,8 +71,8 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
     stopping = False
     while position.step < stage.steps and not stopping:
         batch = next(batches)
-        # A step's random draws are a function of seed, step and worker, so a resumed run makes the same ones.
-        torch.manual_seed(seed_of(config.train.seed, position.step, collective.rank()))
+        # A step's random draws are a function of seed and step, so a resumed run makes the same ones, on any workers.
+        torch.manual_seed(seed_of(config.train.seed, position.step))
         outcome = stage.step(batch, position.step)
         position = position.after_step()
         done, last = position.step, position.step == stage.steps
@@ -121,13 +121,8 @@ def _batches(
             skipped=skipped,
             manifest=stage.manifest,
         ):
-            yield {k: _moved(v, device) if k in ("image", "caption", "class") else v for k, v in batch.items()}
+            yield {k: to_device(v, device) if k in ("image", "caption", "class") else v for k, v in batch.items()}
         position = replace(position, epoch=position.epoch + 1, batches=0, legs=())
-
-
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """To the device, from pinned memory so that nothing waits."""
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _read_options(data: Data) -> ReadOptions:
@@ -175,7 +170,7 @@ def _checkpoint(stage: Stage, config: Config, position: Position, checkpoints: C
         "stage": stage.name,
         "step": position.step,
         "position": position.to_dict(),
-        "random": {"seed": config.train.seed, "drawn by": "seed, step and worker"},
+        "random": {"seed": config.train.seed, "drawn by": "seed and step"},
         "config": config.model_dump(),
     }
     checkpoints.save(about, files, stage.exports(whole, extra, position.step))

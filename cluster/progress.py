@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
 __all__ = ["Reporter", "shown_progress"]
@@ -23,7 +24,7 @@ class _Board:
         self._stages: dict[str, dict[str, Any]] = {}
         self._fatal: str | None = None
         self._warnings: list[str] = []
-        self._stop, self._stopped = False, False
+        self._stop = False
 
     def tell(self, stage: str, state: dict[str, Any]) -> bool:
         """Returns whether training is to stop."""
@@ -32,12 +33,6 @@ class _Board:
 
     def stop(self) -> None:
         self._stop = True
-
-    def tell_stopped(self) -> None:
-        self._stopped = True
-
-    def stopped(self) -> bool:
-        return self._stopped
 
     def warn(self, text: str) -> None:
         if text not in self._warnings:
@@ -63,6 +58,7 @@ class Reporter:
     def __init__(self, board: Any) -> None:
         self._board, self._told, self._stage, self._note = board, 0.0, "", ""
         self._answer: Any = None
+        self._stop = False
 
     def __call__(self, stage: str, done: int, total: int, note: str | None = None) -> None:
         """`done` of `total` steps of a stage; a note stays until the next."""
@@ -70,24 +66,18 @@ class Reporter:
         self._note = "" if stage != self._stage else self._note if note is None else note
         if stage != self._stage or done >= total or now - self._told > _REFRESH_SECONDS:
             self._told, self._stage = now, stage
+            self.stop_wanted()  # the answer to the last one, which the next replaces
             self._answer = self._board.tell.remote(stage, {"done": done, "total": total, "note": self._note})
 
     def stop_wanted(self) -> bool:
-        """Whether the board answered the last report with a wish to stop; does not wait for the answer."""
-        if self._answer is None or not ray.wait([self._answer], timeout=0)[0]:
-            return False
-        return bool(ray.get(self._answer))
+        """Whether the board has answered a report with a wish to stop; does not wait for an answer."""
+        if not self._stop and self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
+            self._stop = bool(ray.get(self._answer))
+        return self._stop
 
     def stop(self) -> None:
         """Ask training to stop at the next step, with a checkpoint."""
         ray.get(self._board.stop.remote())
-
-    def tell_stopped(self) -> None:
-        """Say that training has stopped before its end, with a checkpoint."""
-        ray.get(self._board.tell_stopped.remote())
-
-    def stopped(self) -> bool:
-        return bool(ray.get(self._board.stopped.remote()))
 
     def warn(self, text: str) -> None:
         """Show a line on the driver's terminal, once."""
@@ -106,7 +96,9 @@ class Reporter:
 @contextmanager
 def shown_progress(on_stage: Callable[[str], None], unit: str) -> Iterator[Reporter]:
     """Draw a bar a stage with what workers tell the yielded reporter (which they get as an argument)."""
-    board = _Board.remote()  # type: ignore[attr-defined]
+    # Where the driver is: what is lost with another node must not be what tells of it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board = _Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     ended = threading.Event()
     drawing = threading.Thread(target=_draw, args=(board, ended, on_stage, unit), daemon=True)
     drawing.start()

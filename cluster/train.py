@@ -21,7 +21,6 @@ from datasets import storage
 from datasets.manifest import Manifest, ManifestError, load_manifest
 from datasets.plan import batches_per_worker
 from datasets.shards import DatasetError
-from datasets.storage import StorageError
 from dmgan.config import Config, ConfigError
 from dmgan.engine import EngineState
 from dmgan.run import Run, generator_json
@@ -122,7 +121,7 @@ def _fit_interruptibly(trainer: Any, report: Reporter, grace_seconds: float) -> 
             signal.signal(number, handler)
     if failures:
         raise failures[0]
-    if signals and report.stopped():
+    if signals:
         raise StoppedError(signals[0], with_checkpoint=True)
 
 
@@ -181,9 +180,8 @@ def _on_worker(
             done = {"pretrain": _pretrain_worker, "train": _train_worker}[stage](config, run, device, report)
             dist.barrier()  # what rank 0 wrote at the end of a stage is there for all
             if not done:
-                report.tell_stopped()
                 return
-    except (DatasetError, ManifestError, StorageError, NonFiniteError) as error:
+    except (DatasetError, ManifestError, NonFiniteError) as error:
         report.end(str(error))
         raise
 

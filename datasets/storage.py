@@ -268,9 +268,12 @@ def write_bytes(url: str, content: bytes) -> None:
 def remove(url: str) -> None:
     """Remove a file if it is there."""
     fs, path = filesystem(url)
-    with one_line(url):
+
+    def remove_it() -> None:
         if fs.exists(path):
             fs.rm_file(path)
+
+    _insistently(url, remove_it)
 
 
 def remove_partial(url: str) -> None:
@@ -283,10 +286,13 @@ def remove_partial(url: str) -> None:
 def remove_folder(url: str) -> None:
     """Remove a folder, or all under a prefix, if it is there."""
     fs, path = filesystem(url)
-    with one_line(url):
+
+    def remove_it() -> None:
         fs.invalidate_cache(path)
         if fs.exists(path):
             fs.rm(path, recursive=True)
+
+    _insistently(url, remove_it)
 
 
 def absolute(url: str) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "all_finite",
     "cpu_copy",
     "load_adam_state",
+    "second_moments",
 ]
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's first and second, as torch names them
@@ -119,7 +120,7 @@ class PlainEngine:
         return nullcontext()
 
     def healthy(self) -> Tensor:
-        return all_finite(list(self.module.parameters()))
+        return all_finite([*self.module.parameters(), *second_moments(self.optimizer)])
 
     def state(self) -> EngineState:
         return EngineState(cpu_copy(self.module.state_dict()), *adam_state(self.module, self.optimizer))
@@ -132,6 +133,11 @@ class PlainEngine:
 @torch.no_grad()
 def all_finite(tensors: list[Tensor]) -> Tensor:
     return torch.stack(torch._foreach_norm(tensors)).isfinite().all()
+
+
+def second_moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Where a gradient too large to square shows, which the weights' step then hides."""
+    return [state["exp_avg_sq"] for state in optimizer.state.values() if "exp_avg_sq" in state]
 
 
 def cpu_copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

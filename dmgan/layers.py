@@ -17,6 +17,7 @@ from dmgan import collective
 
 __all__ = [
     "BatchNorm",
+    "Dropout",
     "GatedLinearUnit",
     "ResidualBlock",
     "SpectralNormConv2d",
@@ -153,6 +154,25 @@ class _Normalise(torch.autograd.Function):
         offset = -weight * invstd * total[1] - slope * mean
         shape = [1, -1] + [1] * (x.dim() - 2)
         return direct.addcmul_(x, slope.view(shape)).add_(offset.view(shape)), grad_weight, grad_bias, None, None
+
+
+class Dropout(nn.Module):
+    """Zero each value with probability p, and scale the others: (B, *) -> (B, *).
+
+    Drawn for the batch of all workers at once, of which each takes its rows: seeded alike, W workers drop what one
+    process with the whole batch does.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        everyone = torch.rand(collective.world_size() * len(x), *x.shape[1:], device=x.device)
+        kept = everyone[collective.rank() * len(x) :][: len(x)] >= self.p
+        return x * kept / (1 - self.p)
 
 
 class GatedLinearUnit(nn.Module):

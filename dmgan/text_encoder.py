@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from dmgan.layers import Dropout
+
 __all__ = ["TextEncoder"]
 
 
@@ -20,7 +22,7 @@ class TextEncoder(nn.Module):
         if word_dim % 2:
             raise ValueError(f"word_dim must be even (two directions share it), got {word_dim}")
         self.embed = nn.Embedding(vocabulary_size, embedding_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.rnn = nn.LSTM(embedding_dim, word_dim // 2, batch_first=True, bidirectional=True)
         nn.init.uniform_(self.embed.weight, -0.1, 0.1)
 

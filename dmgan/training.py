@@ -25,7 +25,7 @@ from dmgan.networks import Encoders
 from dmgan.objectives import conditioning_loss, discriminator_loss, generator_loss
 from dmgan.seeds import seed_of
 
-__all__ = ["GanTraining", "Outcome", "Text", "draw_noise", "precision", "pyramid"]
+__all__ = ["GanTraining", "Outcome", "Text", "draw_noise", "precision", "pyramid", "to_device"]
 
 
 @dataclass
@@ -150,9 +150,8 @@ class GanTraining:
         """Generated images of a part, float32 whatever they were computed in."""
         text, device = part.text, part.text.sentence.device
         with self.autocast():
-            fake = self.generator(
-                part.noise.to(device), text.sentence, text.words, text.padding_mask, part.eps.to(device)
-            )
+            noise, eps = (to_device(draw, device) for draw in (part.noise, part.eps))
+            fake = self.generator(noise, text.sentence, text.words, text.padding_mask, eps)
         fake.images = [image.float() for image in fake.images]
         return fake
 
@@ -238,6 +237,11 @@ def matching_losses(regions: Tensor, code: Tensor, text: Text, objective: Object
     if everybody:
         by_word, by_sentence = collective.all_gather(by_word, by_sentence)
     return torch.stack(matching_loss(by_word, classes)).sum(), torch.stack(matching_loss(by_sentence, classes)).sum()
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """To the device, from pinned memory so that nothing waits."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _chunks(batch: dict[str, Any], parts: int) -> list[dict[str, Tensor]]:

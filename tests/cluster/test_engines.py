@@ -39,13 +39,14 @@ class Trainings:
         generator, discriminators = make_engine(fresh, 2e-4), make_engine(build_discriminators(CONFIG.model), 2e-4)
         self.gan = GanTraining(generator, discriminators, frozen, self.average, CONFIG.objective, seed=0)
         torch.manual_seed(1)
-        learner = make_engine(build_encoders(CONFIG.model, 20, dropout=0.0).train(), 2e-3)
+        learner = make_engine(build_encoders(CONFIG.model, 20, dropout=0.5).train(), 2e-3)
         self.damsm = DamsmTraining(learner, CONFIG.objective, lr=2e-3, steps=STEPS)
         self.engines = dict(zip(NETWORKS, (generator, discriminators, learner), strict=True))
         self.losses: list[dict[str, float]] = []
 
     def run(self, first: int, last: int) -> None:
         for number in range(first, last):
+            torch.manual_seed(number)  # alike on all workers, of which each takes its rows of what is dropped
             losses = self.gan.step(self.mine, number).losses | {
                 f"pretrain.{k}": v for k, v in self.damsm.step(self.mine, number).losses.items()
             }
