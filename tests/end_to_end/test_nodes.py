@@ -21,7 +21,8 @@ from dmgan.run import Run
 from tests.end_to_end.test_main_job import ROOT, command
 
 pytestmark = pytest.mark.distributed
-BRIDGE, HOSTS = "dmganbr0", {"head": "10.77.3.1", "one": "10.77.3.2", "two": "10.77.3.3"}
+HOSTS = {"head": "10.77.3.1", "one": "10.77.3.2", "two": "10.77.3.3"}
+SWITCH, NAMESPACE = f"dmgan-{os.getpid()}-switch", f"dmgan-{os.getpid()}"  # an ended run may have left its own
 ADDRESS = f"{HOSTS['head']}:6379"
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
@@ -38,9 +39,14 @@ def ip(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
 
 
+def connect(*arguments: str) -> None:
+    done = ip(*arguments)
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+
+
 def inside(host: str, arguments: list[str], **variables: str) -> subprocess.Popen[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | ENVIRONMENT | variables
-    full = ["ip", "netns", "exec", f"dmgan-{host}", *arguments]
+    full = ["ip", "netns", "exec", f"{NAMESPACE}-{host}", *arguments]
     return subprocess.Popen(
         full, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -55,27 +61,27 @@ def ray_start(host: str, *more: str) -> None:
 
 
 def end_host(host: str) -> None:
-    for pid in ip("netns", "pids", f"dmgan-{host}").stdout.split():
+    for pid in ip("netns", "pids", f"{NAMESPACE}-{host}").stdout.split():
         with suppress(psutil.NoSuchProcess):
             psutil.Process(int(pid)).kill()
 
 
 @pytest.fixture
 def hosts() -> Iterator[None]:
-    if shutil.which("ip") is None or ip("netns", "add", "dmgan-probe").returncode != 0:
+    if shutil.which("ip") is None or ip("netns", "add", SWITCH).returncode != 0:
         pytest.skip("needs the right to make network namespaces")
-    ip("netns", "del", "dmgan-probe")
     short = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     try:
-        assert ip("link", "add", BRIDGE, "type", "bridge").returncode == 0
-        ip("link", "set", BRIDGE, "up")
+        connect("-n", SWITCH, "link", "add", "bridge", "type", "bridge")
+        connect("-n", SWITCH, "link", "set", "bridge", "up")
         for host, address in HOSTS.items():
-            ip("netns", "add", f"dmgan-{host}")
-            ip("link", "add", f"dmgan-{host}", "type", "veth", "peer", "name", "eth0", "netns", f"dmgan-{host}")
-            ip("link", "set", f"dmgan-{host}", "master", BRIDGE, "up")
-            ip("-n", f"dmgan-{host}", "addr", "add", f"{address}/24", "dev", "eth0")
-            ip("-n", f"dmgan-{host}", "link", "set", "eth0", "up")
-            ip("-n", f"dmgan-{host}", "link", "set", "lo", "up")
+            space = f"{NAMESPACE}-{host}"
+            connect("netns", "add", space)
+            connect("-n", SWITCH, "link", "add", host, "type", "veth", "peer", "name", "eth0", "netns", space)
+            connect("-n", SWITCH, "link", "set", host, "master", "bridge", "up")
+            connect("-n", space, "addr", "add", f"{address}/24", "dev", "eth0")
+            connect("-n", space, "link", "set", "eth0", "up")
+            connect("-n", space, "link", "set", "lo", "up")
         # A folder of its own, whose path is short enough for sockets: others would take the cluster for theirs.
         more = ["--port=6379", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={short}"]
         ray_start("head", "--head", *more)
@@ -85,9 +91,8 @@ def hosts() -> Iterator[None]:
     finally:
         for host in HOSTS:
             end_host(host)
-            ip("netns", "del", f"dmgan-{host}")
-            ip("link", "del", f"dmgan-{host}")
-        ip("link", "del", BRIDGE)
+            ip("netns", "del", f"{NAMESPACE}-{host}")
+        ip("netns", "del", SWITCH)
         shutil.rmtree(short, ignore_errors=True)
 
 
@@ -102,7 +107,7 @@ def test_training_over_two_nodes_goes_on_when_one_is_cut_off(
     while not list((tmp_path / "quickstart").glob("checkpoints/train-*/state.json")):
         assert job.poll() is None and time.monotonic() < deadline, job.communicate()[0]
         time.sleep(0.05)
-    ip("link", "set", "dmgan-two", "down")  # the cable, not the machine
+    connect("-n", SWITCH, "link", "set", "two", "down")  # the cable, not the machine
     output, _ = job.communicate(timeout=400)
     assert job.returncode == 0, output
     lines = [line for line in run.read_metrics() if line["stage"] == "train"]
