@@ -1,70 +1,324 @@
-"""The evaluation on a Ray cluster: actors generate, extract and reduce; only sums travel."""
+"""The evaluation on a Ray cluster: actors generate, extract and reduce; only sums travel.
+
+Parts of the images are the unit of work. What a part gives depends on its range alone; it is kept in the run's folder
+as soon as it is there, so a worker or a driver that is killed costs the parts it was at.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
+import numpy as np
 import ray
+import safetensors.torch
 import torch
 from ray.util import ActorPool
+from safetensors import SafetensorError
 from tqdm import tqdm
 
+from cluster.checkpoints import Checkpoints
 from cluster.train import storage_environment
-from dmgan.config import Config
-from dmgan.evaluation import SPLIT, Evaluator, Sums, scores
-from dmgan.metrics.fid import FeatureSums
+from datasets import storage
+from datasets.manifest import Manifest, load_manifest
+from dmgan.config import Config, ConfigError
+from dmgan.engine import EngineState
+from dmgan.evaluation import Evaluator, GeneratedSums, RealSums, UnseenCaptions, from_bytes, scores, to_bytes
+from dmgan.generator import Generator
+from dmgan.metrics.features import describe_extractor
+from dmgan.metrics.fid import Moments, read_moments
+from dmgan.networks import build_generator
+from dmgan.pixels import png
+from dmgan.protocol import SPLIT, describe, numbers, settings
 from dmgan.run import Run
 
-__all__ = ["evaluate"]
+__all__ = ["Candidate", "candidate", "evaluate", "steps_of"]
+
+_PARTS = 64  # at most, so as many workers have something to do
+_SHOWN = 8  # images of the best and of the worst match
+_CLASSES = 1000  # with more of them a list by class says nothing
+
+_S = TypeVar("_S", RealSums, GeneratedSums)
+_Sums = RealSums | GeneratedSums
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A generator to score and where it comes from."""
+
+    generator: Generator
+    step: int
+    weights: str  # ema or raw
+    final: bool  # of the run's generator.safetensors, not of a checkpoint
+
+    @property
+    def name(self) -> str:
+        return f"step_{self.step:08d}-{self.weights}"
+
+    def sha256(self) -> str:
+        tensors = {key: tensor.contiguous() for key, tensor in self.generator.state_dict().items()}
+        return hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()
+
+
+def steps_of(run: Run) -> list[int]:
+    """The steps of the run's complete GAN checkpoints, rising."""
+    return sorted(state["step"] for _, state in Checkpoints(run).states("train"))
+
+
+def candidate(config: Config, run: Run, step: int | None = None) -> Candidate:
+    """The run's generator, or the one of its checkpoint at `step`; `evaluate.weights` says which of its weights.
+
+    Raises ConfigError where there is no such checkpoint, StorageError where it is damaged.
+    """
+    weights, trained = config.evaluate.weights, run.trained_steps()
+    if weights == "ema" and step in (None, trained):
+        return Candidate(run.load_generator(), trained, weights, final=True)
+    checkpoints, wanted = Checkpoints(run), trained if step is None else step
+    found = next((pair for pair in checkpoints.states("train") if pair[1]["step"] == wanted), None)
+    if found is None:
+        there = ", ".join(map(str, steps_of(run))) or "none"
+        raise ConfigError(f"{run.path('checkpoints')}: no checkpoint of step {wanted}; there are: {there}")
+    name, state = found
+    if weights == "ema":
+        tensors = safetensors.torch.load(checkpoints.read(name, "average.safetensors", state))
+    else:
+        tensors = EngineState.from_bytes(checkpoints.read(name, "generator.safetensors", state)).weights
+    generator = build_generator(run.read_config().model)
+    generator.load_state_dict(tensors)
+    return Candidate(generator.eval().requires_grad_(False), wanted, weights, final=step is None)
 
 
 class _Worker:
-    def __init__(self, config: Config, run: Run, environment: dict[str, str]) -> None:
+    def __init__(self, config: Config, run: Run, generator: Generator, environment: dict[str, str]) -> None:
         os.environ.update(environment)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._evaluator = Evaluator(config, run, device)
+        self._evaluator, self._run, self._ready = Evaluator(config, run, generator, device), run, False
 
-    def score(self, first: int, last: int) -> Sums:
-        return self._evaluator.score(first, last)
+    def feature_dimensions(self) -> int:
+        return self._evaluator.feature_dimensions()
 
-    def real(self, rank: int, world_size: int) -> FeatureSums:
-        return self._evaluator.real(rank, world_size)
+    def distinct_captions(self) -> int:
+        return self._evaluator.distinct_captions
+
+    def encode(self, first: int, last: int) -> np.ndarray:
+        return self._evaluator.encode(first, last).cpu().numpy()
+
+    def part(self, task: _Task, sentences: np.ndarray, save_images: str | None) -> _Sums:
+        if not self._ready:  # a worker that was started again has lost them
+            self._evaluator.use(torch.from_numpy(sentences.copy()))
+            self._ready = True
+        if task.kind == "real":
+            sums: _Sums = self._evaluator.real(task.first, task.last)
+        else:
+            sums = self._evaluator.score(task.first, task.last, save_images)
+        storage.write_bytes(self._run.path(task.file), to_bytes(sums))
+        return sums
+
+    def images(self, indices: list[int]) -> np.ndarray:
+        return self._evaluator.images(indices).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def evaluate(config: Config, run: Run) -> dict[str, Any]:
-    """Score the run's generator on unseen captions, write RUN/evaluation.json and return it."""
+@dataclass(frozen=True)
+class _Task:
+    kind: str  # real or generated
+    first: int
+    last: int
+    folder: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.folder}/{self.kind}-{self.first:08d}-{self.last:08d}.safetensors"
+
+
+def evaluate(
+    config: Config, run: Run, chosen: Candidate | None = None, save_images: str | None = None
+) -> dict[str, Any]:
+    """Score a generator on unseen captions; returns what it writes to RUN/evaluations/ and, of the run's own, to
+    RUN/evaluation.json.
+
+    Goes on from the parts that an evaluation of the same weights and protocol left. `save_images` is a folder or
+    bucket that gets every generated image.
+    """
     started = time.monotonic()
-    options, workers = config.evaluate, config.train.workers
-    gpu = 1 if ray.cluster_resources().get("GPU", 0) >= workers else 0
-    # A worker that is lost starts again and repeats its part: what a part gives depends on its range alone.
-    kind = ray.remote(num_cpus=1, num_gpus=gpu, max_restarts=3, max_task_retries=3)(_Worker)
-    actors = [kind.remote(config, run, storage_environment()) for _ in range(workers)]
-    pool = ActorPool(actors)
-    real_parts = ray.get([actor.real.remote(rank, workers) for rank, actor in enumerate(actors)])
-    real = sum(real_parts[1:], real_parts[0])
-    ranges = [(i, min(i + options.batch_size, options.images)) for i in range(0, options.images, options.batch_size)]
-    parts: list[Sums] = []
-    with tqdm(total=options.images, desc="evaluate", unit="image", dynamic_ncols=True) as bar:
-        # In order, so that the float64 sums do not depend on who finished first.
-        for part in pool.map(lambda actor, r: actor.score.remote(*r), ranges):
-            parts.append(part)
-            bar.update(part.features.n)
-    for actor in actors:
-        ray.kill(actor)
-    result = scores(config, sum(parts[1:], parts[0]), real)
+    chosen = chosen or candidate(config, run)
+    manifest, _ = load_manifest(config.data.url)
+    about = _protocol(config, run, manifest)
+    folder = f"evaluations/parts-{_hash([about, chosen.sha256(), save_images])}"
+    team = _Team(config, run, chosen.generator, save_images)
+    try:
+        real = _real(config, run, manifest, about, team, folder)
+        images = numbers(config.evaluate).images
+        parts = team.sums(GeneratedSums, _tasks("generated", images, config.evaluate.batch_size, folder))
+        generated = next(parts)
+        for part in parts:
+            generated += part
+        result = scores(config, generated, real)
+        extremes = _extremes(config, run, chosen, generated, team)
+    finally:
+        team.dismiss()
     result |= {
-        "real_images": real.n,
-        "captions": f"unseen captions of the {SPLIT} split",
-        "distractors": options.distractors,
-        "folds": options.folds,
-        "seed": options.seed,
-        "weights": "ema",
-        "step": run.trained_steps(),
+        "images": images,
+        "features": config.evaluate.features,
+        "step": chosen.step,
+        "weights": chosen.weights,
+        **extremes,
+        "r_precision_by_class": _by_class(config, generated),
+        "protocol": about,
+        "settings": settings(config),
         "seconds": round(time.monotonic() - started, 1),
     }
-    run.write_json("evaluation.json", result)
+    run.write_json(f"evaluations/{chosen.name}.json", result)
+    if chosen.final:
+        run.write_json("evaluation.json", result)
+    for name in storage.list_folders(run.path("evaluations")):
+        if name.startswith("parts-"):
+            storage.remove_folder(run.path("evaluations", name))
     return result
+
+
+def _protocol(config: Config, run: Run, manifest: Manifest) -> dict[str, Any]:
+    encoders = hashlib.sha256(storage.read_bytes(run.path("encoders.safetensors"))).hexdigest()
+    part, given = manifest.split(SPLIT), config.evaluate.real_statistics
+    if given is not None:
+        real: dict[str, Any] = {"statistics": given, "sha256": hashlib.sha256(storage.read_bytes(given)).hexdigest()}
+    else:
+        real = {"split": SPLIT, "images": part.samples, "sha256": _hash(asdict(part), 64)}
+    extractor = describe_extractor(config.evaluate, encoders)
+    return describe(config, extractor, real, part.captions_sha256, encoders)
+
+
+def _real(
+    config: Config, run: Run, manifest: Manifest, about: dict[str, Any], team: _Team, folder: str
+) -> RealSums | Moments:
+    """From the file that is given, else from the cache beside the runs, else of the split's images."""
+    options = config.evaluate
+    if options.real_statistics is not None:
+        moments = read_moments(options.real_statistics)
+        moments.check(team.feature_dimensions(), f"evaluate.real_statistics={options.real_statistics}")
+        return moments
+    gathered = options.kid or options.precision_recall
+    key = _hash([about[name] for name in ("real", "pixels", "extractor", "dtype", "code")] + [gathered])
+    cached = storage.join(run.url.rstrip("/").rpartition("/")[0], ".real-statistics", f"{key}.safetensors")
+    if (sums := _kept(RealSums, cached)) is None:
+        images = manifest.split(SPLIT).samples
+        parts = team.sums(RealSums, _tasks("real", images, options.batch_size, folder))
+        sums = next(parts)
+        for part in parts:
+            sums += part
+        storage.write_bytes(cached, to_bytes(sums))
+    return sums
+
+
+def _tasks(kind: str, images: int, batch_size: int, folder: str) -> list[_Task]:
+    """Whole batches each: which batch an image is in does not depend on the workers."""
+    size = -(-images // (_PARTS * batch_size)) * batch_size
+    return [_Task(kind, first, min(first + size, images), folder) for first in range(0, images, size)]
+
+
+def _kept(kind: type[_S], url: str) -> _S | None:
+    try:
+        return from_bytes(kind, storage.read_bytes(url))
+    except (storage.MissingError, SafetensorError, ValueError, KeyError):
+        return None  # not there, or damaged: it is computed again
+
+
+class _Team:
+    """The actors, started when there is something to do for them."""
+
+    def __init__(self, config: Config, run: Run, generator: Generator, save_images: str | None) -> None:
+        self._config, self._run, self._generator, self._save = config, run, generator, save_images
+        self._actors: list[Any] = []
+        self._sentences: Any = None
+
+    def _start(self) -> None:
+        if self._actors:
+            return
+        config, workers = self._config, self._config.train.workers
+        gpu = 1 if ray.cluster_resources().get("GPU", 0) >= workers else 0
+        # A worker that is lost starts again and repeats its part.
+        kind = ray.remote(num_cpus=1, num_gpus=gpu, max_restarts=3, max_task_retries=3)(_Worker)
+        generator = ray.put(self._generator)
+        self._actors = [kind.remote(config, self._run, generator, storage_environment()) for _ in range(workers)]
+        # Each encodes a share of the captions, all score with the whole.
+        captions = ray.get(self._actors[0].distinct_captions.remote())
+        cuts = [captions * i // workers for i in range(workers + 1)]
+        shares = [actor.encode.remote(cuts[i], cuts[i + 1]) for i, actor in enumerate(self._actors)]
+        self._sentences = ray.put(np.concatenate(ray.get(shares)))
+
+    def sums(self, kind: type[_S], tasks: list[_Task]) -> Iterator[_S]:
+        """Of all tasks in order, so that the float64 sums do not depend on who finished first."""
+        folder = tasks[0].folder
+        there = set(storage.list_sizes(self._run.path(folder))) if self._run.has(folder) else set()
+        kept = {task: _kept(kind, self._run.path(task.file)) for task in tasks if task.file.split("/")[-1] in there}
+        left = [task for task in tasks if kept.get(task) is None]
+        if left:
+            self._start()
+        if len(left) < len(tasks):
+            print(f"      going on: {len(tasks) - len(left)} of {len(tasks)} parts are there", flush=True)
+        pool = ActorPool(self._actors)
+        fresh = pool.map(lambda actor, task: actor.part.remote(task, self._sentences, self._save), left)
+        with tqdm(total=tasks[-1].last, desc=tasks[0].kind, unit="image", dynamic_ncols=True) as bar:
+            for task in tasks:
+                part = kept.pop(task, None)
+                yield next(fresh) if part is None else part
+                bar.update(task.last - task.first)
+
+    def feature_dimensions(self) -> int:
+        self._start()
+        return int(ray.get(self._actors[0].feature_dimensions.remote()))
+
+    def images(self, indices: list[int]) -> np.ndarray:
+        """Generated images: uint8 (N, H, W, 3)."""
+        self._start()
+        found: np.ndarray = ray.get(self._actors[0].images.remote(indices))
+        return found
+
+    def dismiss(self) -> None:
+        for actor in self._actors:
+            ray.kill(actor)
+
+
+def _extremes(
+    config: Config, run: Run, chosen: Candidate, generated: GeneratedSums, team: _Team
+) -> dict[str, list[dict[str, Any]]]:
+    """The images that match their captions best and worst, with a picture: the best above, the worst below."""
+    order = np.argsort(-generated.matching, kind="stable")
+    rows = {"best": order[:_SHOWN].tolist(), "worst": order[::-1][:_SHOWN].tolist()}
+    images = team.images([*rows["best"], *rows["worst"]])
+    both = np.concatenate([np.concatenate(list(half), axis=1) for half in np.split(images, 2)], axis=0)
+    location = run.path("evaluations", f"{chosen.name}.png")
+    storage.write_bytes(location, png(both))
+    captions = UnseenCaptions(config.data.url, config.evaluate.seed)
+    return {
+        name: [
+            {"image": k, "caption": captions.texts[c], "score": round(float(generated.matching[k]), 4)}
+            for k, c in zip(indices, captions.of(indices).tolist(), strict=True)
+        ]
+        for name, indices in rows.items()
+    }
+
+
+def _by_class(config: Config, generated: GeneratedSums) -> list[dict[str, Any]]:
+    """R-precision of every class, the worst first; nothing where nearly every image is of its own."""
+    captions = UnseenCaptions(config.data.url, config.evaluate.seed)
+    classes = captions.classes[captions.of(np.arange(len(generated.found)))]
+    present = np.unique(classes)
+    if len(present) > min(_CLASSES, len(classes) // 2):
+        return []
+    found = [(int(c), generated.found[classes == c]) for c in present]
+    rows = [
+        {"class": captions.class_names[c], "images": len(hits), "r_precision": round(float(hits.mean()), 4)}
+        for c, hits in found
+    ]
+    return sorted(rows, key=lambda row: (row["r_precision"], row["class"]))
+
+
+def _hash(value: Any, length: int = 16) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]

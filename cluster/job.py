@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from cluster.local_s3 import local_s3
 from cluster.train import fit, planned_steps, samples_of
@@ -16,7 +17,9 @@ from datasets.manifest import check_shards, load_captions, load_manifest
 from datasets.pack import PackOptions, pack, read_source
 from datasets.vocabulary import Vocabulary
 from dmgan.config import Config, ConfigError
-from dmgan.evaluation import protocol
+from dmgan.metrics.features import check_extractor
+from dmgan.metrics.fid import read_moments
+from dmgan.protocol import SPLIT, departures, numbers, settings
 from dmgan.run import Run
 
 __all__ = ["STAGES", "ClusterError", "complete", "main_job", "opened"]
@@ -59,11 +62,11 @@ def complete(config: Config, run: Run) -> bool:
 
 
 def evaluation_is_current(config: Config, run: Run) -> bool:
-    """Whether evaluation.json is of the generator that is there and of this configuration's protocol."""
+    """Whether evaluation.json is of the generator that is there and of what the configuration asks for."""
     if not run.has("evaluation.json"):
         return False
     evaluation = run.read_json("evaluation.json")
-    return bool(evaluation.get("step") == run.trained_steps() and evaluation.get("protocol") == protocol(config))
+    return bool(evaluation.get("step") == run.trained_steps() and evaluation.get("settings") == settings(config))
 
 
 def main_job(config: Config, run: Run) -> None:
@@ -139,26 +142,38 @@ def _check_words(run: Run, words: Vocabulary, config: Config, dataset: Vocabular
         )
 
 
-def evaluate_stage(config: Config, run: Run) -> None:
-    from cluster.evaluate import evaluate
+def evaluate_stage(
+    config: Config, run: Run, steps: Sequence[int] | None = None, save_images: str | None = None
+) -> None:
+    """Score the run's generator, or those of its checkpoints at `steps`; `save_images` gets the generated images."""
+    from cluster.evaluate import candidate, evaluate
 
-    if evaluation_is_current(config, run):
+    if steps is None and save_images is None and evaluation_is_current(config, run):
         say("evaluate", "done already")
         return
-    say("evaluate", f"{config.evaluate.images} images from unseen captions, {config.evaluate.features} features")
-    result = evaluate(config, run)
+    wanted: Sequence[int | None] = steps or [None]
+    candidates = [candidate(config, run, step) for step in wanted]
+    own, changed = numbers(config.evaluate), departures(config)
+    protocol = config.evaluate.protocol + (f" with {', '.join(changed)}" if changed else "")
+    say("evaluate", f"{own.images} images from unseen captions, protocol {protocol}")
+    for chosen in candidates:
+        _say_scores(evaluate(config, run, chosen, save_images), f"step {chosen.step}: " if steps else "")
+
+
+def _say_scores(result: dict[str, Any], prefix: str) -> None:
     precision, inception = result["r_precision"], result["inception_score"]
     line = f"R-precision {100 * precision['mean']:.1f} ± {100 * precision['std']:.1f} %, FID {result['fid']:.3f}, "
     line += f"IS {inception['mean']:.2f} ± {inception['std']:.2f} (on {result['features']} features)"
     if "colour_accuracy" in result:
         line += f", body colour as captioned {100 * result['colour_accuracy']:.1f} %"
-    say("evaluate", line)
+    say("evaluate", prefix + line)
 
 
-def report_stage(config: Config, run: Run) -> None:
+def report_stage(config: Config, run: Run, beside: Sequence[Run] = ()) -> None:
+    """Write the run's report, with the scores of the runs `beside` it."""
     from dmgan.report import write_report
 
-    where = write_report(config, run, samples_of(config, run, run.load_encoders(config)))
+    where = write_report(config, run, samples_of(config, run, run.load_encoders(config)), beside)
     say("report", where)
 
 
@@ -213,20 +228,15 @@ def check_weights(config: Config, run: Run, stages: Set[str]) -> None:
                 "pretrain.encoders=RUN or model.image_encoder=compact",
             )
         )
-    if "evaluate" in stages and config.evaluate.features == "inception-v3":
-        wanted.append(
-            (
-                "evaluate.inception_weights",
-                config.evaluate.inception_weights,
-                "torch-fidelity's Inception weights (weights-inception-2015-12-05-6726825d.pth)",
-                "evaluate.features=damsm or evaluate.enabled=false",
-            )
-        )
     for key, value, what, instead in wanted:
         if value is None:
             raise ConfigError(f"{key}: not set; expected the path of {what}; or set {instead}")
         if not storage.exists(value):
             raise ConfigError(f"{key}={value}: not found; expected {what}")
+    if "evaluate" in stages:
+        check_extractor(config.evaluate)
+        if config.evaluate.real_statistics is not None:
+            read_moments(config.evaluate.real_statistics)
 
 
 def _wants_server(config: Config, run: Run) -> bool:
@@ -297,11 +307,11 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
 
 
 def _check_distractors(config: Config) -> None:
-    counts = Counter(entry.class_id for entry in load_captions(config.data.url, "test") for _ in entry.captions)
-    others = sum(counts.values()) - max(counts.values())
-    if others < config.evaluate.distractors:
+    counts = Counter(entry.class_id for entry in load_captions(config.data.url, SPLIT) for _ in entry.captions)
+    others, wanted = sum(counts.values()) - max(counts.values()), numbers(config.evaluate).distractors
+    if others < wanted:
         raise ConfigError(
-            f"evaluate.distractors={config.evaluate.distractors}: {config.data.url} has only {others} test captions of "
+            f"evaluate.distractors={wanted}: {config.data.url} has only {others} test captions of "
             "other classes for some images"
         )
 

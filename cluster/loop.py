@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -22,12 +21,12 @@ from cluster.position import Position
 from cluster.progress import Reporter
 from cluster.recorder import Recorder
 from cluster.stopping import Agreement
-from datasets.cache import ShardCache
 from datasets.manifest import Manifest
-from datasets.stream import ReadOptions, Retry, Skipped, open_stream
+from datasets.stream import Skipped, open_stream
 from dmgan import collective
-from dmgan.config import Config, Data
+from dmgan.config import Config
 from dmgan.engine import EngineState, cpu_copy
+from dmgan.reading import read_options
 from dmgan.run import Run
 from dmgan.seeds import seed_of
 from dmgan.training import Outcome, to_device
@@ -104,7 +103,7 @@ def _batches(
     stage: Stage, config: Config, position: Position, device: torch.device, skipped: Skipped
 ) -> Iterator[dict[str, Any]]:
     """Batches from the position on, epoch after epoch, on the device but for keys and lengths."""
-    options = _read_options(config.data)
+    options = read_options(config.data)
     while True:
         for batch in open_stream(
             config.data.url,
@@ -123,15 +122,6 @@ def _batches(
         ):
             yield {k: to_device(v, device) if k in ("image", "caption", "class") else v for k, v in batch.items()}
         position = replace(position, epoch=position.epoch + 1, batches=0, legs=())
-
-
-def _read_options(data: Data) -> ReadOptions:
-    return ReadOptions(
-        loaders=data.loaders,
-        retry=Retry(attempts=data.retries, timeout=data.timeout_seconds),
-        on_bad_shard=data.on_bad_shard,
-        cache=ShardCache(Path(data.cache_dir), data.cache_bytes) if data.cache_dir else None,
-    )
 
 
 def _log_line(position: Position, outcome: Outcome, skipped: Skipped, steps_per_second: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain, islice
 from random import Random
@@ -23,6 +23,8 @@ from datasets.plan import Leg, batches_per_worker, plan_epoch
 from datasets.processes import process_pool
 from datasets.shards import DatasetError, ReadOptions, Sample, Skipped, read_samples
 from datasets.storage import Retry
+
+_BLOCK = 256  # images fetched together
 
 __all__ = ["DatasetError", "Leg", "ReadOptions", "Retry", "Skipped", "open_images", "open_stream"]
 
@@ -82,15 +84,24 @@ def open_stream(
             yield _repaired(slots, future.result(), drawn, skipped, partial(_of_shards, url, part, options))
 
 
-def open_images(url: str, split: str, batch_size: int, rank: int = 0, world_size: int = 1) -> Iterator[torch.Tensor]:
-    """This worker's share of a split's images, each once and uncropped by chance: uint8 (≤ batch_size, 3, H, W).
+def open_images(
+    url: str,
+    split: str,
+    batch_size: int,
+    first: int = 0,
+    last: int | None = None,
+    options: ReadOptions | None = None,
+) -> Iterator[torch.Tensor]:
+    """The images [first, last) of a split in stored order, their middle: uint8 (≤ batch_size, 3, H, W).
 
-    Raises DatasetError where one cannot be read.
+    Raises DatasetError where one cannot be read, whatever `options.on_bad_shard` says.
     """
     manifest, _ = load_manifest(url)
     part = manifest.split(split)
-    plan = list(plan_epoch(part, rank=rank, world_size=world_size, shuffle=False))
-    samples = _samples(url, part, plan, 0, ReadOptions(), Skipped())
+    positions = np.arange(first, part.samples if last is None else min(last, part.samples))
+    blocks = [positions[i : i + _BLOCK] for i in range(0, len(positions), _BLOCK)]
+    options = replace(options or ReadOptions(), on_bad_shard="error")
+    samples = _samples(url, part, blocks, 0, options, Skipped())
     drawn = _Drawing(manifest.resolution, 0, 0, 1, augment=False)
     while slots := list(islice(samples, batch_size)):
         batch, failed = _decode([slot.sample for slot in slots], drawn)

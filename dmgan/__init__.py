@@ -3,3 +3,5 @@
 The paper in plain PyTorch: networks, objectives, metrics and one training step. Nothing here imports Ray or
 DeepSpeed; what they add is in `cluster`.
 """
+
+__version__ = "0.1.0"

@@ -196,16 +196,33 @@ class DeepSpeed(Section):
 
 class Evaluate(Section):
     enabled: bool = True
-    images: Positive = Field(30000, description="images generated from unseen test captions")
+    protocol: Literal["paper", "quick"] = Field("paper", description="the numbers that are not set: dmgan/protocol.py")
+    images: Annotated[int, Field(ge=2)] | None = Field(None, description="generated from unseen test captions")
+    distractors: Positive | None = Field(None, description="R-precision: mismatching captions an image")
+    folds: Positive | None = Field(None, description="R-precision: parts whose mean and deviation are given")
+    splits: Positive | None = Field(None, description="IS: parts whose mean and deviation are given")
     batch_size: Positive = 50
-    features: Literal["inception-v3", "damsm"] = Field("inception-v3", description="extractor of IS and FID")
-    inception_weights: str | None = Field(
-        None, description="torch-fidelity's weights-inception-2015-12-05-6726825d.pth"
+    features: str = Field(
+        "inception-v3", description="extractor of IS and FID; damsm: the run's own; or registered with torch-fidelity"
     )
+    features_module: str | None = Field(None, description="Python module to import, which registers the extractor")
+    features_weights: str | None = Field(None, description="of the extractor: a path or s3://")
+    features_classes: Positive = Field(1008, description="inception-v3: outputs of its last layer in the weights file")
+    real_statistics: str | None = Field(None, description=".npz with mu and sigma of real images, instead of the split")
+    kid: bool = Field(False, description="also the kernel inception distance; gathers all features")
+    precision_recall: bool = Field(False, description="also precision and recall; gathers all features")
+    weights: Literal["ema", "raw"] = Field("ema", description="the generator's average, or its weights as trained")
     max_words: Positive = Field(25, description="T, words of a caption used in evaluation")
-    distractors: Positive = Field(99, description="R-precision: mismatching captions an image")
-    folds: Positive = Field(10, description="R-precision and IS: parts whose mean and deviation are given")
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _features_of_real_images(self) -> Evaluate:
+        if self.real_statistics is not None and (self.kid or self.precision_recall):
+            key = "kid" if self.kid else "precision_recall"
+            raise ValueError(
+                f"{key}=true: needs the features of real images, evaluate.real_statistics holds moments only"
+            )
+        return self
 
 
 class Config(Section):

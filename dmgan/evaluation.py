@@ -1,4 +1,4 @@
-"""Scoring part of the evaluation's images: sums for IS, FID, R-precision that any number of workers add up.
+"""Scoring parts of the evaluation's images: sums for IS, FID, R-precision that any number of workers add up.
 
 Which caption, noise and distractors image k has is a function of the seed and k alone, so the parts may be cut anyhow.
 """
@@ -6,153 +6,265 @@ Which caption, noise and distractors image k has is a function of the seed and k
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
 
 import numpy as np
+import safetensors.numpy
 import torch
 from torch import Tensor
 
+from datasets import storage
 from datasets.manifest import load_captions
 from datasets.stream import open_images
 from dmgan.config import Config
+from dmgan.generator import Generator
 from dmgan.metrics.colour_accuracy import colour_hits
-from dmgan.metrics.features import DamsmFeatures, Extractor, InceptionFeatures
-from dmgan.metrics.fid import FeatureSums, frechet_distance
+from dmgan.metrics.features import DAMSM, DamsmFeatures, Extractor, FidelityFeatures
+from dmgan.metrics.fid import FeatureSums, Moments, frechet_distance
+from dmgan.metrics.folds import fold_of
+from dmgan.metrics.gathered import kernel_inception_distance, precision_recall
 from dmgan.metrics.inception_score import InceptionSums
-from dmgan.metrics.r_precision import FoldCounts, distractors, hits
+from dmgan.metrics.r_precision import Distractors, FoldCounts, matching_scores
+from dmgan.pixels import png, quantised, to_unit
+from dmgan.protocol import SPLIT, numbers
+from dmgan.reading import read_options
 from dmgan.run import Run
-from dmgan.samples import to_pixels
 from dmgan.seeds import seed_of
 from dmgan.text import caption_tensors
 
-__all__ = ["Evaluator", "Sums", "protocol", "scores"]
+__all__ = ["Evaluator", "GeneratedSums", "RealSums", "UnseenCaptions", "from_bytes", "scores", "to_bytes"]
 
-SPLIT = "test"
+_ENCODED_TOGETHER = 512
 
 
 @dataclass
-class Sums:
-    """What a part of the generated images contributes."""
+class RealSums:
+    """What a part of the real images contributes."""
+
+    features: FeatureSums
+    gathered: np.ndarray  # (n, D) float32 features, (0, D) unless KID or precision and recall are wanted
+
+    def __add__(self, other: RealSums) -> RealSums:
+        return RealSums(self.features + other.features, np.concatenate([self.gathered, other.gathered]))
+
+
+@dataclass
+class GeneratedSums:
+    """What a part of the generated images contributes; the last four are of single images, in their order."""
 
     features: FeatureSums
     inception: InceptionSums
     r_precision: FoldCounts
     colour: np.ndarray  # images whose caption names a body colour, and those that have it: (2,)
+    matching: np.ndarray  # (n,) cosine of the image with its caption
+    found: np.ndarray  # (n,) whether no mismatching caption's is as large
+    gathered: np.ndarray  # (n, D) or (0, D)
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(
+    def __add__(self, other: GeneratedSums) -> GeneratedSums:
+        return GeneratedSums(
             self.features + other.features,
             self.inception + other.inception,
             self.r_precision + other.r_precision,
             self.colour + other.colour,
+            np.concatenate([self.matching, other.matching]),
+            np.concatenate([self.found, other.found]),
+            np.concatenate([self.gathered, other.gathered]),
         )
+
+
+_S = TypeVar("_S", RealSums, GeneratedSums)
+
+
+def to_bytes(sums: RealSums | GeneratedSums) -> bytes:
+    """As safetensors, to be kept until the whole is there."""
+    return safetensors.numpy.save(_arrays(sums))
+
+
+def _arrays(value: Any, name: str = "") -> dict[str, np.ndarray]:
+    if not is_dataclass(value):
+        return {name: np.ascontiguousarray(value)}
+    parts = (_arrays(getattr(value, f.name), f"{name}.{f.name}".lstrip(".")) for f in fields(value))
+    return {key: array for part in parts for key, array in part.items()}
+
+
+def from_bytes(kind: type[_S], content: bytes) -> _S:
+    """Raises ValueError or SafetensorError where it is not what `to_bytes` gave."""
+    arrays = safetensors.numpy.load(content)
+    parts: dict[str, Any] = {"features": FeatureSums, "inception": InceptionSums, "r_precision": FoldCounts}
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.name in parts:
+            inner = {f.name: arrays[f"{field.name}.{f.name}"] for f in fields(parts[field.name])}
+            values[field.name] = parts[field.name](**inner)
+        else:
+            values[field.name] = arrays[field.name]
+    values["features"].n = int(values["features"].n.item())
+    return kind(**values)
+
+
+class UnseenCaptions:
+    """Every caption of the test split, and which of them each generated image is of."""
+
+    def __init__(self, url: str, seed: int) -> None:
+        entries = load_captions(url, SPLIT)
+        self.texts = [text for entry in entries for text in entry.captions]
+        self.classes = np.array([entry.class_id for entry in entries for _ in entry.captions])
+        self._order = np.random.default_rng([seed, 1]).permutation(len(self.texts))
+        # CUB's keys begin with the class's folder
+        self.class_names = {e.class_id: e.key.rpartition("/")[0] or str(e.class_id) for e in entries}
+
+    def of(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The numbers of the captions of images `indices`: all in an order drawn by the seed, again and again."""
+        return self._order[np.asarray(indices) % len(self._order)]
 
 
 class Evaluator:
-    """A run's generator and encoders with every test caption, ready to score any range of images."""
+    """A generator and a run's encoders with every test caption, ready to score any range of images."""
 
-    def __init__(self, config: Config, run: Run, device: torch.device) -> None:
+    def __init__(self, config: Config, run: Run, generator: Generator, device: torch.device) -> None:
         self.config, self.device = config, device
-        self.options = config.evaluate
-        self.generator = run.load_generator().to(device)
+        self.options, self.numbers = config.evaluate, numbers(config.evaluate)
+        self.generator = generator.to(device)
         self.encoders = run.load_encoders(config).to(device)
-        entries = load_captions(config.data.url, SPLIT)
-        self.texts = [text for entry in entries for text in entry.captions]
-        self.classes = np.array([entry.class_id for entry in entries for _ in entry.captions])
-        self.numbers, self.lengths = caption_tensors(self.texts, run.read_vocabulary(), self.options.max_words)
-        self.sentences = self._encode_all()
-        self.order = np.random.default_rng([self.options.seed, 1]).permutation(len(self.texts))
-        self.extractor = self._extractor()
-
-    def _extractor(self) -> Extractor:
-        if self.options.features == "inception-v3":
-            return InceptionFeatures(str(self.options.inception_weights), self.device)
-        groups = [np.flatnonzero(self.classes == c) for c in np.unique(self.classes)]
-        prototypes = torch.stack([self.sentences[torch.from_numpy(group)].mean(0) for group in groups])
-        return DamsmFeatures(self.encoders, prototypes, self.config.objective.gamma3)
+        self.captions = UnseenCaptions(config.data.url, self.options.seed)
+        # Captions that say the same are encoded once.
+        distinct = list(dict.fromkeys(self.captions.texts))
+        where = {text: i for i, text in enumerate(distinct)}
+        self._distinct = np.array([where[text] for text in self.captions.texts])
+        self._words, self._lengths = caption_tensors(distinct, run.read_vocabulary(), self.options.max_words)
+        self._distractors = Distractors(self.captions.classes, self.numbers.distractors, self.options.seed)
+        self._fidelity = None if self.options.features == DAMSM else FidelityFeatures(self.options, device)
 
     @torch.no_grad()
-    def _encode_all(self) -> Tensor:
-        """Every distinct caption once: (captions, N_w)."""
+    def feature_dimensions(self) -> int:
+        """Of what FID is on."""
+        if self._fidelity is None:
+            return self.config.model.word_dim
+        size = self.config.model.image_sizes[-1]
+        black = torch.zeros(2, 3, size, size, dtype=torch.uint8, device=self.device)
+        return self._fidelity(black, black)[0].shape[1]
+
+    @property
+    def distinct_captions(self) -> int:
+        return len(self._lengths)
+
+    @torch.no_grad()
+    def encode(self, first: int, last: int) -> Tensor:
+        """Sentences of the distinct captions [first, last): (last − first, N_w)."""
         parts = []
-        for first in range(0, len(self.numbers), 512):
-            part = slice(first, first + 512)
-            parts.append(self.encoders.text(self.numbers[part].to(self.device), self.lengths[part])[1])
-        return torch.cat(parts)
+        for start in range(first, last, _ENCODED_TOGETHER):
+            part = slice(start, min(start + _ENCODED_TOGETHER, last))
+            parts.append(self.encoders.text(self._words[part].to(self.device), self._lengths[part])[1])
+        return torch.cat(parts) if parts else torch.zeros(0, self.config.model.word_dim, device=self.device)
 
-    def score(self, first: int, last: int) -> Sums:
-        """Generate and score the images [first, last)."""
-        size = self.options.batch_size
-        parts = [self._score_batch(range(i, min(i + size, last))) for i in range(first, last, size)]
-        return sum(parts[1:], parts[0])
+    def use(self, sentences: Tensor) -> None:
+        """Take the sentences of all distinct captions, which `encode` gave on this worker or on several."""
+        self._sentences = sentences.to(self.device)
+        self.extractor: Extractor = self._fidelity or DamsmFeatures(self._prototypes(), self.config.objective.gamma3)
+
+    def _prototypes(self) -> Tensor:
+        """The mean sentence of every class: (classes, N_w)."""
+        groups = [np.flatnonzero(self.captions.classes == c) for c in np.unique(self.captions.classes)]
+        return torch.stack([self._sentences[torch.from_numpy(self._distinct[group])].mean(0) for group in groups])
 
     @torch.no_grad()
-    def _score_batch(self, indices: range) -> Sums:
-        captions = self.order[np.array(indices) % len(self.order)]
-        images = torch.from_numpy(to_pixels(self._generate(indices, captions))).permute(0, 3, 1, 2).to(self.device)
-        features, logits = self.extractor(images)
-        part = np.array(indices) * self.options.folds // self.options.images
-        birds = self.config.data.draw_birds  # elsewhere a caption's colour need not be where theirs is
-        colour = colour_hits(images.float() / 127.5 - 1, [self.texts[c] for c in captions]) if birds else []
-        return Sums(
+    def score(self, first: int, last: int, save_images: str | None = None) -> GeneratedSums:
+        """Generate and score the images [first, last); they are written to `save_images` if it is given."""
+        size = self.options.batch_size
+        batches = [range(i, min(i + size, last)) for i in range(first, last, size)]
+        columns: list[list[Tensor]] = [[], [], [], []]
+        colour: list[bool] = []
+        for indices in batches:
+            images = self.images(indices)
+            if save_images is not None:
+                _save(images, indices, save_images)
+            for column, values in zip(columns, self._judge(images, indices), strict=True):
+                column.append(values)
+            colour += self._colours(images, indices)
+        features, logits, matching, found = (torch.cat(column) for column in columns)
+        hits = found.cpu().numpy()
+        whole, own = np.arange(first, last), self.numbers
+        return GeneratedSums(
             FeatureSums.of(features),
-            InceptionSums.of(logits, part, self.options.folds),
-            FoldCounts.of(self._matches(images, indices, captions), part, self.options.folds),
+            InceptionSums.of(logits, fold_of(whole, own.images, own.splits), own.splits),
+            FoldCounts.of(hits, fold_of(whole, own.images, own.folds), own.folds),
             np.array([len(colour), sum(colour)]),
+            matching.cpu().numpy(),
+            hits,
+            self._gathered(features),
         )
 
-    def _generate(self, indices: Sequence[int], captions: np.ndarray) -> Tensor:
+    def _judge(self, images: Tensor, indices: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of uint8 images: features, logits, and their match with their captions against the distractors'."""
+        _, codes = self.encoders.image(to_unit(images))
+        features, logits = self.extractor(images, codes)
+        return features, logits, *self.match(codes, indices)
+
+    def match(self, codes: Tensor, indices: range) -> tuple[Tensor, Tensor]:
+        """Matching scores (N,) of the images' codes (N, N_w), and whether R-precision counts them (N,)."""
+        captions = self.captions.of(indices)
+        classes = self.captions.classes[captions].tolist()
+        wrong = np.stack([self._distractors.of(k, c) for k, c in zip(indices, classes, strict=True)])
+        own, others = (torch.from_numpy(self._distinct[numbers]).to(self.device) for numbers in (captions, wrong))
+        return matching_scores(codes, self._sentences[own], self._sentences[others])
+
+    def _colours(self, images: Tensor, indices: range) -> list[bool]:
+        if not self.config.data.draw_birds:  # elsewhere a caption's colour need not be where theirs is
+            return []
+        return colour_hits(images, [self.captions.texts[c] for c in self.captions.of(indices)])
+
+    def _gathered(self, features: Tensor) -> np.ndarray:
+        wanted = self.options.kid or self.options.precision_recall
+        return (features if wanted else features[:0]).float().cpu().numpy()
+
+    @torch.no_grad()
+    def images(self, indices: Sequence[int]) -> Tensor:
+        """The generated images `indices`: uint8 (N, 3, H, W)."""
         dims = (self.generator.noise_dim, self.generator.condition_dim)
         draws = [
             torch.randn(sum(dims), generator=torch.Generator().manual_seed(seed_of(self.options.seed, k)))
             for k in indices
         ]
         noise, eps = torch.stack(draws).to(self.device).split(dims, dim=1)
-        chosen = torch.from_numpy(captions)
-        numbers = self.numbers[chosen].to(self.device)
-        words, sentence = self.encoders.text(numbers, self.lengths[chosen])
-        images: Tensor = self.generator(noise, sentence, words, numbers == 0, eps).images[-1]
-        return images
-
-    def _matches(self, images: Tensor, indices: Sequence[int], captions: np.ndarray) -> np.ndarray:
-        _, codes = self.encoders.image(images.float() / 127.5 - 1)
-        wrong = np.stack(
-            [
-                distractors(k, int(self.classes[c]), self.classes, self.options.distractors, self.options.seed)
-                for k, c in zip(indices, captions, strict=True)
-            ]
-        )
-        return hits(codes, self.sentences[torch.from_numpy(captions)], self.sentences[torch.from_numpy(wrong)])
+        chosen = torch.from_numpy(self._distinct[self.captions.of(indices)])
+        numbers = self._words[chosen].to(self.device)
+        words, sentence = self.encoders.text(numbers, self._lengths[chosen])
+        return quantised(self.generator(noise, sentence, words, numbers == 0, eps).images[-1])
 
     @torch.no_grad()
-    def real(self, rank: int, world_size: int) -> FeatureSums:
-        """Features of this worker's share of the real test images."""
-        batches = open_images(self.config.data.url, SPLIT, self.options.batch_size, rank, world_size)
-        # Of no image, where there are more workers than images, the sums are of the extractor's width all the same.
-        size = self.config.model.image_sizes[-1]
-        nothing = self.extractor(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=self.device))[0][:0]
-        parts = [FeatureSums.of(self.extractor(images.to(self.device))[0]) for images in batches]
-        return sum(parts, FeatureSums.of(nothing))
+    def real(self, first: int, last: int) -> RealSums:
+        """The real test images [first, last) in stored order."""
+        url, options = self.config.data.url, read_options(self.config.data)
+        features = []
+        for images in open_images(url, SPLIT, self.options.batch_size, first, last, options):
+            on_device = images.to(self.device)
+            codes = self.encoders.image(to_unit(on_device))[1] if self._fidelity is None else on_device
+            features.append(self.extractor(on_device, codes)[0])
+        whole = torch.cat(features)
+        return RealSums(FeatureSums.of(whole), self._gathered(whole))
 
 
-def protocol(config: Config) -> dict[str, Any]:
-    """What the scores depend on besides the weights."""
-    return {"data": config.data.url, **config.evaluate.model_dump(exclude={"enabled", "batch_size"})}
+def _save(images: Tensor, indices: Sequence[int], folder: str) -> None:
+    for k, pixels in zip(indices, images.permute(0, 2, 3, 1).cpu().numpy(), strict=True):
+        storage.write_bytes(storage.join(folder, f"{k:06d}.png"), png(pixels))
 
 
-def scores(config: Config, generated: Sums, real: FeatureSums) -> dict[str, Any]:
+def scores(config: Config, generated: GeneratedSums, real: RealSums | Moments) -> dict[str, Any]:
     """evaluation.json's scores from the whole's sums."""
     options = config.evaluate
     inception, precision = generated.inception.score(), generated.r_precision.precision()
+    moments = real if isinstance(real, Moments) else real.features.moments()
     result: dict[str, Any] = {
-        "fid": frechet_distance(generated.features, real),
+        "fid": frechet_distance(generated.features.moments(), moments),
         "inception_score": {"mean": inception[0], "std": inception[1]},
         "r_precision": {"mean": precision[0], "std": precision[1]},
-        "images": generated.features.n,
-        "features": options.features,
-        "protocol": protocol(config),
     }
+    if options.kid and isinstance(real, RealSums):
+        mean, std = kernel_inception_distance(generated.gathered, real.gathered)
+        result["kid"] = {"mean": mean, "std": std}
+    if options.precision_recall and isinstance(real, RealSums):
+        result["precision"], result["recall"] = precision_recall(generated.gathered, real.gathered)
     if generated.colour[0]:
         result["colour_accuracy"] = float(generated.colour[1] / generated.colour[0])
     return result

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from dmgan.config import Config
+from dmgan.pixels import to_array
 from dmgan.run import Run
-from dmgan.samples import caption_grid, generate, to_pixels
+from dmgan.samples import caption_grid, generate
 from dmgan.seeds import seed_of
 from dmgan.text import caption_tensors
 from dmgan.words import top_words
@@ -37,11 +38,11 @@ def generate_files(config: Config, run: Run, captions: Sequence[str], out: Path,
             generator, encoders, numbers[row].expand(count, -1), lengths[row].expand(count).contiguous(), noise
         )
         name = re.sub(r"\W+", "-", caption.lower()).strip("-")[:60]
-        for i, pixels in enumerate(to_pixels(output.images[-1])):
+        for i, pixels in enumerate(to_array(output.images[-1])):
             path = out / f"{row:03d}-{name}-{i:02d}.png"
             Image.fromarray(pixels).save(path)
             written.append(path)
-        grid.append([to_pixels(images[:1])[0] for images in output.images])
+        grid.append([to_array(images[:1])[0] for images in output.images])
         words = vocabulary.decode(numbers[row][: int(lengths[row])].tolist())
         for stage, top in enumerate(top_words(output, 0, words), start=1):
             for kind, entries in top.items():

@@ -73,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--storage", default="./runs", metavar="DIR_OR_S3_URL", help="where runs live (default ./runs)")
     parser.add_argument("--name", metavar="RUN", help="run name (default: the configuration's); resumes if it exists")
     parser.add_argument("--workers", type=int, metavar="N", help="data-parallel workers")
+    group = parser.add_argument_group("evaluate")
+    group.add_argument("--steps", metavar="all|N[,N]", help="the run's checkpoints at these steps, as a curve")
+    group.add_argument("--save-images", metavar="DIR_OR_S3_URL", help="keep the generated images there")
+    group = parser.add_argument_group("report")
+    group.add_argument("--beside", action="append", metavar="RUN", help="another run for the table; repeatable")
     group = parser.add_argument_group("generate")
     group.add_argument("--caption", action="append", default=[], metavar="TEXT", help="repeatable")
     group.add_argument("--captions", type=Path, metavar="FILE", help="a file with one caption a line")
@@ -89,7 +94,15 @@ def _run(options: argparse.Namespace) -> int:
 
     name = options.name or (Path(options.config).stem if options.config else "quickstart")
     # Absolute: Ray's workers have other working directories.
-    run = Run(storage.join(storage.absolute(options.storage), name))
+    folder = storage.absolute(options.storage)
+    run = Run(storage.join(folder, name))
+    for flag, value, command in (
+        ("--steps", options.steps, "evaluate"),
+        ("--save-images", options.save_images, "evaluate"),
+        ("--beside", options.beside, "report"),
+    ):
+        if value is not None and options.command != command:
+            raise ConfigError(f"{flag}: goes with `{command}`, not with `{options.command}`")
     config = _config(options, run)
     if options.command == "generate":
         return _generate(options, config, run)
@@ -105,10 +118,38 @@ def _run(options: argparse.Namespace) -> int:
         if options.command == "pretrain":
             job.training_stages(config, run, until="pretrain")
         elif options.command == "evaluate":
-            job.evaluate_stage(config, run)
+            images = options.save_images and storage.absolute(options.save_images)
+            job.evaluate_stage(config, run, _steps(options.steps, run), images)
         else:
-            job.report_stage(config, run)
+            job.report_stage(config, run, [_evaluated(storage.join(folder, name)) for name in options.beside or ()])
     return 0
+
+
+def _evaluated(url: str) -> Run:
+    """A run for `--beside`. Raises ConfigError where it has no evaluation."""
+    from dmgan.run import Run
+
+    run = Run(url)
+    if not run.has("evaluation.json"):
+        raise ConfigError(f"--beside {run.name}: {run.path('evaluation.json')}: not found")
+    return run
+
+
+def _steps(text: str | None, run: Run) -> list[int] | None:
+    """The steps of --steps. Raises ConfigError."""
+    from cluster.evaluate import steps_of
+
+    if text is None:
+        return None
+    there = steps_of(run)
+    if not text.strip() or not there:
+        raise ConfigError(f"--steps {text}: {run.path('checkpoints')} has no checkpoint of the GAN")
+    if text == "all":
+        return there
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--steps {text}: expected all, or steps such as 500,1000") from None
 
 
 def _config(options: argparse.Namespace, run: Run) -> Config:
@@ -129,7 +170,8 @@ def _absolute(config: Config) -> Config:
         (changed.data, "cache_dir"),
         (changed.pretrain, "encoders"),
         (changed.pretrain, "inception_weights"),
-        (changed.evaluate, "inception_weights"),
+        (changed.evaluate, "features_weights"),
+        (changed.evaluate, "real_statistics"),
     ):
         if getattr(section, key):
             setattr(section, key, storage.absolute(getattr(section, key)))

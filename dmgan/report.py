@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
@@ -17,20 +13,15 @@ from PIL import Image
 from datasets import storage
 from datasets.birds import COLOURS
 from dmgan.config import Config
+from dmgan.figures import percent, picture, svg
 from dmgan.generator import GeneratorOutput
+from dmgan.pixels import to_array
+from dmgan.report_scores import score_sections
 from dmgan.run import Run
-from dmgan.samples import FixedSamples, to_pixels
+from dmgan.samples import FixedSamples
 from dmgan.words import Word, top_words
 
-__all__ = ["PUBLISHED", "write_report"]
-
-# Zhu et al. (2019), Tables 1 and 2, and the weights they released: (data, IS, ±, FID, R-precision %, ±).
-PUBLISHED = [
-    ("DM-GAN, published (CUB)", "4.75 ± 0.07", "16.09", "72.31 ± 0.91 %"),
-    ("DM-GAN, released weights (CUB)", "4.71", "15.34", "76.58 %"),
-    ("DM-GAN, published (COCO)", "30.49 ± 0.57", "32.64", "88.56 ± 0.28 %"),
-    ("DM-GAN, released weights (COCO)", "32.43", "26.55", "92.23 %"),
-]
+__all__ = ["write_report"]
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -42,7 +33,8 @@ h1 { margin-bottom: 0; } h2 { margin-top: 2.2rem; border-bottom: 1px solid #d5db
 .scroll { overflow-x: auto; } table { border-collapse: collapse; } caption { text-align: left; color: #57606c; }
 th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid #e3e8ee; vertical-align: top; }
 td img { image-rendering: pixelated; width: 128px; height: 128px; display: block; } td.text { min-width: 11rem; }
-td.map { padding: .35rem .2rem; } td.map img { width: 92px; height: 92px; }
+td.match { min-width: 128px; max-width: 150px; } td.map { padding: .35rem .2rem; }
+td.map img { width: 92px; height: 92px; }
 .measured { background: #fff8e1; }
 .words { white-space: nowrap; margin: 0; padding: 0; list-style: none; font-size: .85rem; }
 .bar { display: inline-block; height: .6em; background: #3d6fb6; border-radius: 2px; margin-right: .4em; }
@@ -51,15 +43,15 @@ pre { background: #f3f6fa; padding: .8rem; overflow-x: auto; font-size: .8rem; }
 """
 
 
-def write_report(config: Config, run: Run, samples: FixedSamples) -> str:
-    """Write RUN/report.html from the run's files and its generator; returns where it is."""
+def write_report(config: Config, run: Run, samples: FixedSamples, beside: Sequence[Run] = ()) -> str:
+    """Write RUN/report.html from the run's files and its generator, its scores with those of `beside`; where it is."""
     evaluation = run.read_json("evaluation.json") if run.has("evaluation.json") else None
     output = samples.output(run.load_generator())
     sections = [
         _headline(config, run, evaluation),
         _sample_table(samples, output),
         _word_table(samples, output) if output.attention else "",
-        _score_table(config, evaluation),
+        score_sections(run, beside),
         _curves(run.read_metrics()),
         f"<h2>Configuration</h2><pre>{html.escape(config.to_yaml())}</pre>",
     ]
@@ -80,8 +72,8 @@ def _headline(config: Config, run: Run, evaluation: dict[str, Any] | None) -> st
     if evaluation:
         cards = [
             (
-                _percent(evaluation["r_precision"]["mean"]),
-                f"R-precision (chance {_percent(1 / (evaluation['distractors'] + 1))})",
+                percent(evaluation["r_precision"]["mean"]),
+                f"R-precision (chance {percent(1 / (evaluation['protocol']['r_precision']['distractors'] + 1))})",
             ),
             (f"{evaluation['fid']:.2f}", f"FID on {evaluation['features']} features"),
             (f"{evaluation['inception_score']['mean']:.2f}", f"IS on {evaluation['features']} features"),
@@ -91,8 +83,8 @@ def _headline(config: Config, run: Run, evaluation: dict[str, Any] | None) -> st
             cards.insert(
                 1,
                 (
-                    _percent(evaluation["colour_accuracy"]),
-                    f"body colour as captioned (chance {_percent(1 / len(COLOURS))})",
+                    percent(evaluation["colour_accuracy"]),
+                    f"body colour as captioned (chance {percent(1 / len(COLOURS))})",
                 ),
             )
     boxes = "".join(
@@ -106,11 +98,11 @@ def _headline(config: Config, run: Run, evaluation: dict[str, Any] | None) -> st
 
 
 def _sample_table(samples: FixedSamples, output: GeneratorOutput) -> str:
-    stages = [to_pixels(images) for images in output.images]
+    stages = [to_array(images) for images in output.images]
     head = "".join(f"<th>stage {i}: {pixels.shape[1]} px</th>" for i, pixels in enumerate(stages))
     rows = "".join(
         f"<tr><td class='text'>{html.escape(caption)}</td>"
-        + "".join(f"<td>{_image(pixels[row], caption)}</td>" for pixels in stages)
+        + "".join(f"<td>{picture(pixels[row], caption)}</td>" for pixels in stages)
         + "</tr>"
         for row, caption in enumerate(samples.captions)
     )
@@ -125,10 +117,10 @@ def _word_table(samples: FixedSamples, output: GeneratorOutput) -> str:
     for row in range(min(4, len(samples.captions))):
         words = samples.vocabulary.decode(samples.numbers[row][: int(samples.lengths[row])].tolist())
         for i, stage in enumerate(top_words(output, row, words)):
-            image = to_pixels(output.images[i + 1][row : row + 1])[0]
+            image = to_array(output.images[i + 1][row : row + 1])[0]
             peak = [position for position, _, _ in stage["read"]]
             maps = "".join(
-                f"<td class='map'>{_image(_heat(image, output.attention[i][row, t].cpu().numpy()), words[t])}"
+                f"<td class='map'>{picture(_heat(image, output.attention[i][row, t].cpu().numpy()), words[t])}"
                 f"<span class='note'>{html.escape(words[t])}</span></td>"
                 for t in peak
             )
@@ -152,34 +144,6 @@ def _word_list(words: list[Word]) -> str:
         for _, word, value in words
     )
     return f"<ul class='words'>{items}</ul>"
-
-
-def _score_table(config: Config, evaluation: dict[str, Any] | None) -> str:
-    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in PUBLISHED)
-    note = "No evaluation of this run yet: <code>python -m dmgan.launch evaluate</code>."
-    if evaluation:
-        inception, precision = evaluation["inception_score"], evaluation["r_precision"]
-        rows = (
-            f"<tr class='measured'><td>this run, measured ({evaluation['images']} images, "
-            f"features: {html.escape(evaluation['features'])})</td>"
-            f"<td>{inception['mean']:.2f} ± {inception['std']:.2f}</td><td>{evaluation['fid']:.2f}</td>"
-            f"<td>{100 * precision['mean']:.2f} ± {100 * precision['std']:.2f} %</td></tr>" + rows
-        )
-        note = (
-            f"This run: {evaluation['images']} images from {html.escape(evaluation['captions'])}, "
-            f"{evaluation['real_images']} real images, {evaluation['distractors']} mismatching captions an image, "
-            f"{evaluation['folds']} folds, seed {evaluation['seed']}, in {evaluation['seconds']} s. "
-        )
-        if evaluation["features"] != "inception-v3":
-            note += (
-                "IS and FID are on the run's own image encoder, not on Inception-v3: they compare runs that share "
-                "encoders and cannot be set against the published rows. "
-            )
-        note += "The published rows are on their own data sets and protocol (30,000 images)."
-    return (
-        "<h2>Scores beside the paper's</h2><div class='scroll'><table><tr><th></th><th>IS ↑</th><th>FID ↓</th>"
-        f"<th>R-precision ↑</th></tr>{rows}</table></div><p class='note'>{note}</p>"
-    )
 
 
 def _curves(metrics: list[dict[str, Any]]) -> str:
@@ -219,11 +183,7 @@ def _plot(lines: list[dict[str, Any]]) -> str:
         axis.grid(alpha=0.3)
         if len(names) > 1:
             axis.legend(fontsize=7)
-    figure.tight_layout()
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg")
-    plt.close(figure)
-    return buffer.getvalue()[buffer.getvalue().index("<svg") :]
+    return svg(figure)
 
 
 def _heat(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -231,14 +191,3 @@ def _heat(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     scaled = Image.fromarray((255 * weights / max(weights.max(), 1e-8)).astype(np.uint8)).resize(image.shape[1::-1])
     share = np.asarray(scaled, np.float32)[..., None] / 255
     return (image * (0.25 + 0.75 * share)).astype(np.uint8)
-
-
-def _image(pixels: np.ndarray, label: str) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"<img alt='{html.escape(label, quote=True)}' src='data:image/png;base64,{data}'>"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

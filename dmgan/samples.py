@@ -15,9 +15,10 @@ from datasets.vocabulary import Vocabulary
 from dmgan.config import Config
 from dmgan.generator import Generator, GeneratorOutput
 from dmgan.networks import Encoders
+from dmgan.pixels import to_array
 from dmgan.text import caption_tensors
 
-__all__ = ["FixedSamples", "caption_grid", "generate", "to_pixels"]
+__all__ = ["FixedSamples", "caption_grid", "generate"]
 
 
 @torch.no_grad()
@@ -29,12 +30,6 @@ def generate(
     eps = torch.zeros(len(noise), generator.condition_dim, device=noise.device)
     out: GeneratorOutput = generator(noise, sentence, words, captions == 0, eps)
     return out
-
-
-def to_pixels(images: Tensor) -> np.ndarray:
-    """Images (B, 3, H, W) in [-1, 1] as uint8 (B, H, W, 3)."""
-    pixels = ((images + 1) * 127.5).round().clamp(0, 255).byte()
-    return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
 class FixedSamples:
@@ -56,7 +51,7 @@ class FixedSamples:
         return generate(generator, self.encoders, self.numbers, self.lengths, self.noise)
 
     def png(self, generator: nn.Module) -> bytes:
-        stages = [to_pixels(images) for images in self.output(generator).images]
+        stages = [to_array(images) for images in self.output(generator).images]
         return caption_grid(self.captions, [[stage[row] for stage in stages] for row in range(len(self.captions))])
 
 

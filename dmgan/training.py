@@ -23,6 +23,7 @@ from dmgan.layers import power_iteration_at_rest, recomputation
 from dmgan.matching import matching_loss, sentence_scores, word_scores
 from dmgan.networks import Encoders
 from dmgan.objectives import conditioning_loss, discriminator_loss, generator_loss
+from dmgan.pixels import to_unit
 from dmgan.seeds import seed_of
 
 __all__ = ["GanTraining", "Outcome", "Text", "draw_noise", "precision", "pyramid", "to_device"]
@@ -86,7 +87,7 @@ def draw_noise(dims: tuple[int, ...], *, seed: int, step: int, batch_size: int) 
 
 def pyramid(images: Tensor, sizes: list[int]) -> list[Tensor]:
     """uint8 images (b, 3, S, S) as float in [-1, 1] at each of `sizes` pixels, by averaging."""
-    full = images.contiguous().float() / 127.5 - 1
+    full = to_unit(images.contiguous())
     return [F.avg_pool2d(full, full.shape[-1] // size) if size != full.shape[-1] else full for size in sizes]
 
 

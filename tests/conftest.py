@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from datasets import birds, cub
-from datasets.manifest import Manifest
+from datasets.manifest import Manifest, load_manifest
 from datasets.pack import PackOptions, pack
+from dmgan.config import load_config
+from dmgan.networks import build_encoders, build_generator
+from dmgan.run import Run
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 torch.set_num_threads(1)
@@ -51,3 +54,19 @@ def packed(cub_source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     url = str(tmp_path_factory.mktemp("packed"))
     options = PackOptions(resolution=64, shard_samples=7, processes=1)
     return url, pack(cub.read(cub_source), url, options, progress=False)
+
+
+@pytest.fixture(scope="session")
+def untrained(packed: tuple[str, Manifest], tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[str]]:
+    """A run with random weights, and the settings it is of."""
+    torch.manual_seed(0)
+    run = Run(str(tmp_path_factory.mktemp("runs") / "untrained"))
+    sizes = {"word_dim": 16, "image_dim": 4, "memory_dim": 8, "condition_dim": 8, "noise_dim": 8}
+    settings = [f"model.{key}={value}" for key, value in sizes.items()]
+    settings += ["evaluate.images=40", "evaluate.folds=4", f"data.url={packed[0]}", "data.draw_birds=true"]
+    config = load_config(None, settings)
+    vocabulary = load_manifest(packed[0])[1]
+    run.save_encoders(build_encoders(config.model, len(vocabulary)), vocabulary)
+    run.save_generator(build_generator(config.model), config, step=3, steps=3)
+    run.write_config(config)
+    return run, settings

@@ -15,11 +15,11 @@ __all__ = ["colour_hits"]
 def colour_hits(images: Tensor, captions: Sequence[str]) -> list[bool]:
     """For every caption that names a body colour, whether the palette colour nearest the body region's mean is it.
 
-    images (B, 3, H, W) in [-1, 1]; nearest by Euclidean distance in RGB; chance is 1 in the number of colours.
+    images uint8 (B, 3, H, W); nearest by Euclidean distance in RGB; chance is 1 in the number of colours.
     """
     size = images.shape[-1]
     left, top, right, bottom = (round(f * size) for f in BODY_REGION)
-    mean = (images[:, :, top:bottom, left:right].mean(dim=(2, 3)) + 1) * 127.5
+    mean = images[:, :, top:bottom, left:right].float().mean(dim=(2, 3))
     palette = torch.tensor(list(COLOURS.values()), dtype=mean.dtype, device=mean.device)
     nearest = torch.cdist(mean, palette).argmin(dim=1).tolist()
     names = list(COLOURS)

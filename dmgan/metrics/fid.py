@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-__all__ = ["FeatureSums", "frechet_distance"]
+from datasets import storage
+from datasets.storage import StorageError
+
+__all__ = ["FeatureSums", "Moments", "frechet_distance", "read_moments"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean (D,) and unbiased covariance (D, D) of features, float64."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def check(self, dimensions: int, where: str) -> None:
+        """Raise StorageError unless these are of features of so many dimensions."""
+        if len(self.mean) != dimensions:
+            raise StorageError(f"{where}: has features of {len(self.mean)} dimensions, the extractor of {dimensions}")
 
 
 @dataclass
@@ -27,17 +45,30 @@ class FeatureSums:
     def __add__(self, other: FeatureSums) -> FeatureSums:
         return FeatureSums(self.n + other.n, self.total + other.total, self.outer + other.outer)
 
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (D,) and unbiased covariance (D, D)."""
+    def moments(self) -> Moments:
         mean = self.total / self.n
-        return mean, (self.outer - self.n * np.outer(mean, mean)) / (self.n - 1)
+        return Moments(mean, (self.outer - self.n * np.outer(mean, mean)) / (self.n - 1))
 
 
-def frechet_distance(a: FeatureSums, b: FeatureSums) -> float:
+def frechet_distance(a: Moments, b: Moments) -> float:
     """‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½)."""
-    (mean_a, cov_a), (mean_b, cov_b) = a.moments(), b.moments()
     # The eigenvalues of Σ_a Σ_b are those of Σ_a^½ Σ_b Σ_a^½, which is symmetric, so they come out real.
-    values, vectors = np.linalg.eigh(cov_a)
+    values, vectors = np.linalg.eigh(a.covariance)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(0)).sum()
-    return float(np.square(mean_a - mean_b).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+    cross = np.sqrt(np.linalg.eigvalsh(root @ b.covariance @ root).clip(0)).sum()
+    traces = np.trace(a.covariance) + np.trace(b.covariance)
+    return float(np.square(a.mean - b.mean).sum() + traces - 2 * cross)
+
+
+def read_moments(url: str) -> Moments:
+    """From a released .npz with `mu` (D,) and `sigma` (D, D). Raises StorageError where it is none."""
+    content = storage.read_bytes(url)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            mean, covariance = file["mu"].astype(np.float64), file["sigma"].astype(np.float64)
+    except (ValueError, KeyError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise StorageError(f"{url}: expected an .npz file with arrays mu and sigma: {error}") from error
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        shapes = f"mu {mean.shape}, sigma {covariance.shape}"
+        raise StorageError(f"{url}: expected mu (D,) and sigma (D, D), found {shapes}")
+    return Moments(mean, covariance)

@@ -5,34 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from dmgan.matching import sentence_scores
-
-__all__ = ["FoldCounts", "distractors", "hits"]
+__all__ = ["Distractors", "FoldCounts", "matching_scores"]
 
 
-def distractors(index: int, class_id: int, classes: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """`count` numbers of captions whose class (in `classes`, one a caption) is not `class_id`.
+class Distractors:
+    """Draws mismatching captions: those of other classes than an image's own."""
 
-    A function of seed and image index alone. Raises ValueError where there are fewer.
-    """
-    others = np.flatnonzero(classes != class_id)
-    if len(others) < count:
-        raise ValueError(f"R-precision needs {count} captions of other classes, the split has {len(others)}")
-    return np.random.default_rng([seed, 3, index]).choice(others, count, replace=False)
+    def __init__(self, classes: np.ndarray, count: int, seed: int) -> None:
+        """`classes` (captions,): the class of every caption."""
+        self._classes, self._count, self._seed = classes, count, seed
+        self._others: dict[int, np.ndarray] = {}
+
+    def of(self, index: int, class_id: int) -> np.ndarray:
+        """`count` numbers of captions of other classes than `class_id`: a function of seed and image index alone.
+
+        Raises ValueError where there are fewer.
+        """
+        if class_id not in self._others:
+            self._others[class_id] = np.flatnonzero(self._classes != class_id)
+        others = self._others[class_id]
+        if len(others) < self._count:
+            raise ValueError(f"R-precision needs {self._count} captions of other classes, the split has {len(others)}")
+        return np.random.default_rng([self._seed, 3, index]).choice(others, self._count, replace=False)
 
 
-def hits(codes: Tensor, own: Tensor, others: Tensor) -> np.ndarray:
-    """Whether each image's own caption is the nearest by cosine (R = 1): (N,) bool.
+def matching_scores(codes: Tensor, own: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine of each image with its own caption (N,), and whether no other's is as large (N,): R-precision with R = 1.
 
     codes (N, N_w) of images, own (N, N_w) sentences, others (N, C, N_w) sentences.
     """
-    found = []
-    for code, sentence, wrong in zip(codes, own, others, strict=True):
-        score = sentence_scores(code[None], sentence[None])[0, 0]
-        found.append(bool(score > sentence_scores(code[None], wrong)[0].max()))
-    return np.array(found, dtype=bool)
+    codes = F.normalize(codes, dim=1)
+    scores = (codes * F.normalize(own, dim=1)).sum(1)
+    wrong = torch.bmm(F.normalize(others, dim=2), codes[:, :, None])[:, :, 0]
+    return scores, scores > wrong.max(dim=1).values
 
 
 @dataclass

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import dmgan.torchvision_cpu  # noqa: F401  (before torch-fidelity)
-from dmgan.metrics.fid import FeatureSums, frechet_distance
+from datasets.storage import StorageError
+from dmgan.metrics.fid import FeatureSums, Moments, frechet_distance, read_moments
+from dmgan.metrics.folds import fold_of
 from dmgan.metrics.inception_score import InceptionSums
-from dmgan.metrics.r_precision import FoldCounts, distractors, hits
+from dmgan.metrics.r_precision import Distractors, FoldCounts, matching_scores
 
 
 def test_fid_is_torch_fidelitys_however_the_features_are_cut() -> None:
@@ -16,25 +20,25 @@ def test_fid_is_torch_fidelitys_however_the_features_are_cut() -> None:
     torch.manual_seed(0)
     a, b = torch.randn(200, 12) @ torch.randn(12, 12), torch.randn(150, 12) + 0.3
     expected = fid_statistics_to_metric(fid_features_to_statistics(a), fid_features_to_statistics(b), verbose=False)
-    whole = frechet_distance(FeatureSums.of(a), FeatureSums.of(b))
+    whole = frechet_distance(FeatureSums.of(a).moments(), FeatureSums.of(b).moments())
     parts = [FeatureSums.of(part) for part in a.split([50, 1, 149])]
-    cut = frechet_distance(sum(parts[1:], parts[0]), FeatureSums.of(b))
+    cut = frechet_distance(sum(parts[1:], parts[0]).moments(), FeatureSums.of(b).moments())
     assert whole == pytest.approx(expected["frechet_inception_distance"], rel=1e-5)
     assert cut == pytest.approx(whole, rel=1e-10)
 
 
 def test_the_distance_to_itself_is_zero() -> None:
-    sums = FeatureSums.of(torch.randn(100, 6))
-    assert frechet_distance(sums, sums) == pytest.approx(0, abs=1e-9)
+    moments = FeatureSums.of(torch.randn(100, 6)).moments()
+    assert frechet_distance(moments, moments) == pytest.approx(0, abs=1e-9)
 
 
 def test_the_inception_score_is_torch_fidelitys_however_the_images_are_cut() -> None:
     from torch_fidelity.metric_isc import isc_features_to_metric
 
     torch.manual_seed(1)
-    logits = torch.randn(100, 7) * 3
+    logits = torch.randn(103, 7) * 3  # not a multiple of the splits
     expected = isc_features_to_metric(logits, splits=10, shuffle=False)
-    split = np.arange(100) * 10 // 100
+    split = fold_of(np.arange(103), 103, 10)
     whole = InceptionSums.of(logits, split, 10)
     cut = InceptionSums.of(logits[:33], split[:33], 10) + InceptionSums.of(logits[33:], split[33:], 10)
     for sums in (whole, cut):
@@ -48,16 +52,19 @@ def test_r_precision_is_the_papers_brute_force() -> None:
     sentences = torch.randn(60, 8)
     classes = rng.integers(0, 5, 60)
     codes = sentences + 0.9 * torch.randn(60, 8)
-    wrong = np.stack([distractors(k, int(classes[k]), classes, 20, seed=3) for k in range(60)])
+    drawn = Distractors(classes, 20, seed=3)
+    wrong = np.stack([drawn.of(k, int(classes[k])) for k in range(60)])
     expected = []
     for k in range(60):
         assert len(set(wrong[k])) == 20 and (classes[wrong[k]] != classes[k]).all()
         candidates = torch.stack([sentences[k], *(sentences[i] for i in wrong[k])])
         scores = torch.nn.functional.cosine_similarity(codes[k][None], candidates)
         expected.append(int(scores.argmax()) == 0)
-    found = hits(codes, sentences, sentences[torch.from_numpy(wrong)])
+    matching, hits = matching_scores(codes, sentences, sentences[torch.from_numpy(wrong)])
+    found = hits.numpy()
     assert found.tolist() == expected and 0 < found.sum() < 60
-    fold = np.arange(60) * 10 // 60
+    torch.testing.assert_close(matching, torch.nn.functional.cosine_similarity(codes, sentences))
+    fold = fold_of(np.arange(60), 60, 10)
     counts = FoldCounts.of(found[:17], fold[:17], 10) + FoldCounts.of(found[17:], fold[17:], 10)
     per_fold = found.reshape(10, 6).mean(1)
     assert counts.precision() == (pytest.approx(per_fold.mean()), pytest.approx(per_fold.std()))
@@ -65,8 +72,26 @@ def test_r_precision_is_the_papers_brute_force() -> None:
 
 def test_distractors_are_a_function_of_seed_and_image() -> None:
     classes = np.arange(50) % 5
-    first = distractors(4, 0, classes, 10, seed=0)
-    assert (first == distractors(4, 0, classes, 10, seed=0)).all()
-    assert set(first) != set(distractors(5, 0, classes, 10, seed=0))
+    drawn = Distractors(classes, 10, seed=0)
+    first = drawn.of(4, 0)
+    assert set(drawn.of(5, 0)) != set(first)
+    assert (first == Distractors(classes, 10, seed=0).of(4, 0)).all()
     with pytest.raises(ValueError, match="needs 99 captions of other classes, the split has 40"):
-        distractors(0, 0, classes, 99, seed=0)
+        Distractors(classes, 99, seed=0).of(0, 0)
+
+
+def test_released_statistics_are_read(tmp_path: Path) -> None:
+    features = torch.randn(50, 6)
+    moments = FeatureSums.of(features).moments()
+    np.savez(tmp_path / "real.npz", mu=moments.mean, sigma=moments.covariance)
+    read = read_moments(str(tmp_path / "real.npz"))
+    other = FeatureSums.of(torch.randn(50, 6)).moments()
+    assert frechet_distance(other, read) == frechet_distance(other, moments)
+    np.savez(tmp_path / "short.npz", mu=moments.mean, sigma=moments.covariance[:3])
+    with pytest.raises(StorageError, match=r"short.npz: expected mu \(D,\) and sigma \(D, D\), found mu \(6,\)"):
+        read_moments(str(tmp_path / "short.npz"))
+    (tmp_path / "text.npz").write_text("mu")
+    with pytest.raises(StorageError, match=r"text.npz: expected an .npz file with arrays mu and sigma"):
+        read_moments(str(tmp_path / "text.npz"))
+    with pytest.raises(StorageError, match=r"real.npz: has features of 5 dimensions, the extractor of 6"):
+        Moments(np.zeros(5), np.eye(5)).check(6, "real.npz")
