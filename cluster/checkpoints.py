@@ -15,9 +15,9 @@ from typing import Any
 
 from datasets import storage
 from datasets.storage import MissingError, StorageError
-from dmgan.run import Run
+from dmgan.run import Run, generator_json
 
-__all__ = ["Checkpoints", "DamagedError"]
+__all__ = ["Checkpoints", "DamagedError", "copy_checkpoint"]
 
 Content = Callable[[], bytes]
 
@@ -124,3 +124,31 @@ class Checkpoints:
                 storage.remove_folder(self._path(name))
             elif self._state(name) is not None:
                 kept += 1
+
+
+def copy_checkpoint(source: Run, dest: Run, step: int) -> int:
+    """Make a GAN checkpoint of `source` the only one of `dest`: that of `step`, or the newest where it is gone.
+
+    Returns its step. The encoders go along. Raises StorageError where there is none, or it is damaged.
+    """
+    theirs, own = Checkpoints(source), Checkpoints(dest)
+    states = dict(theirs.states("train"))
+    if not states:
+        raise StorageError(f"{source.path('checkpoints')}: no checkpoint of the GAN to go on from")
+    name = next((name for name, state in states.items() if state["step"] == step), next(iter(states)))
+    state = states[name]
+    files = {file: theirs.read(name, file, state) for file in state["files"]}
+    for other, _ in list(own.states("train")):
+        storage.remove(dest.path("checkpoints", other, "state.json"))
+        storage.remove_folder(dest.path("checkpoints", other))
+    for file in ("vocabulary.json", "encoders.safetensors"):
+        storage.write_bytes(dest.path(file), storage.read_bytes(source.path(file)))
+    # What is exported with a checkpoint goes on from it.
+    config = source.read_config()
+    average = files["average.safetensors"]
+    storage.write_bytes(dest.path("generator.safetensors"), average)
+    storage.write_bytes(dest.path("generator.json"), generator_json(config, state["step"], state["step"]))
+    for file, content in files.items():
+        storage.write_bytes(dest.path("checkpoints", name, file), content)
+    dest.write_json(f"checkpoints/{name}/state.json", state)
+    return int(state["step"])

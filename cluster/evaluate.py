@@ -236,6 +236,7 @@ class _Team:
         self._config, self._run, self._generator, self._save = config, run, generator, save_images
         self._actors: list[Any] = []
         self._sentences: Any = None
+        self._held: Any = None
 
     def _start(self) -> None:
         if self._actors:
@@ -244,8 +245,8 @@ class _Team:
         gpu = 1 if ray.cluster_resources().get("GPU", 0) >= workers else 0
         # A worker that is lost starts again and repeats its part.
         kind = ray.remote(num_cpus=1, num_gpus=gpu, max_restarts=3, max_task_retries=3)(_Worker)
-        generator = ray.put(self._generator)
-        self._actors = [kind.remote(config, self._run, generator, storage_environment()) for _ in range(workers)]
+        self._held = ray.put(self._generator)  # held here: an actor that starts again asks for it again
+        self._actors = [kind.remote(config, self._run, self._held, storage_environment()) for _ in range(workers)]
         # Each encodes a share of the captions, all score with the whole.
         captions = ray.get(self._actors[0].distinct_captions.remote())
         cuts = [captions * i // workers for i in range(workers + 1)]

@@ -80,10 +80,13 @@ def main_job(config: Config, run: Run) -> None:
 
 
 @contextmanager
-def opened(config: Config, run: Run, stages: Set[str]) -> Iterator[None]:
+def opened(
+    config: Config, run: Run, stages: Set[str], *, spare_cpus: int = 0, dashboard: bool = False
+) -> Iterator[None]:
     """All that `stages` (of pretrain, train, evaluate) need is there, and the run's configuration is recorded.
 
-    Weights files, the dataset with all its shards, and (unless `stages` is empty) a Ray cluster large enough. Raises
+    Weights files, the dataset with all its shards, and (unless `stages` is empty) a Ray cluster large enough, with
+    `spare_cpus` beside those of the workers and a `dashboard` if it is our own. Raises
     ConfigError, ManifestError, StorageError, ClusterError or LocalS3Error before anything of the run is written.
     """
     if not config.data.url:
@@ -93,7 +96,7 @@ def opened(config: Config, run: Run, stages: Set[str]) -> Iterator[None]:
     storage.check_reachable(run.url)
     with _alone(run), _local_server(config, run) if _wants_server(config, run) else nullcontext():
         _dataset(config, _local_folder(run), stages)
-        with _ray(config.train.fewest_workers) if stages else nullcontext():
+        with _ray(config.train.fewest_workers, spare_cpus, dashboard) if stages else nullcontext():
             run.write_config(_recorded(config, run, stages))
             yield
 
@@ -317,14 +320,18 @@ def _check_distractors(config: Config) -> None:
 
 
 @contextmanager
-def _ray(workers: int) -> Iterator[None]:
+def _ray(workers: int, spare_cpus: int, dashboard: bool) -> Iterator[None]:
     import ray
 
     if not ray.is_initialized():
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Without RAY_ADDRESS a cluster of our own: not whatever was started last on this machine and may be gone.
-        own = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "include_dashboard": False}
+        own: dict[str, Any] = {}
+        if not os.environ.get("RAY_ADDRESS"):
+            own = {"address": "local", "include_dashboard": dashboard}
+            if spare_cpus:  # of Ray's account: they wait for others
+                own["num_cpus"] = (os.cpu_count() or 1) + spare_cpus
         try:
             ray.init(logging_level="ERROR", log_to_driver=False, **own)
         except ConnectionError as error:

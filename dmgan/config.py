@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-__all__ = ["Config", "ConfigError", "load_config", "parse_config", "presets"]
+__all__ = ["Config", "ConfigError", "known_keys", "load_config", "parse_config", "presets", "suggestion"]
 
 DEFAULT_PRESET = "quickstart"
 _PRESETS = Path(__file__).parent / "presets"
@@ -225,6 +225,30 @@ class Evaluate(Section):
         return self
 
 
+class Tune(Section):
+    trials: Positive = Field(16, description="configurations tried; grids decide it themselves")
+    objective: Literal["fid", "r_precision", "pair"] = Field(
+        "fid", description="what is best; pair: fid_weight·ln FID − (1 − fid_weight)·ln R-precision, at a minimum"
+    )
+    fid_weight: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="of the pair")
+    search: Literal["optuna", "random"] | None = Field(
+        None, description="how values are chosen: optuna unless the space has a grid"
+    )
+    scheduler: Literal["asha", "pbt", "none"] = Field(
+        "asha", description="stop what falls behind; or let it go on from a better trial with changed values"
+    )
+    first_rung: Positive = Field(10000, description="steps at which trials are evaluated and compared first")
+    reduction: Annotated[int, Field(ge=2)] = Field(
+        3, description="asha: rungs are so many times apart, 1 in so many stays"
+    )
+    concurrent: Natural = Field(0, description="trials at once; 0: as many as the cluster holds")
+    max_gpu_hours: Rate | None = Field(
+        None, description="end the sweep when its trials have used so much; CPU: of cores"
+    )
+    max_hours: Rate | None = Field(None, description="end the sweep after so much time since it was last started")
+    seed: Seed = Field(0, description="of the search")
+
+
 class Config(Section):
     """All keys, by section."""
 
@@ -237,6 +261,7 @@ class Config(Section):
     checkpoint: Checkpoint = Checkpoint()
     deepspeed: DeepSpeed = DeepSpeed()
     evaluate: Evaluate = Evaluate()
+    tune: Tune = Tune()
 
     @model_validator(mode="after")
     def _parts_are_workers(self) -> Config:
@@ -268,8 +293,8 @@ def load_config(name_or_path: str | Path | Config | None = None, overrides: Iter
         key, separator, value = assignment.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set {assignment}: expected KEY=VALUE, such as objective.lambda_damsm=50")
-        if key not in _known_keys() and key not in Config.model_fields:
-            raise ConfigError(f"{key}: unknown key{_suggestion(key)}")
+        if key not in known_keys() and key not in Config.model_fields:
+            raise ConfigError(f"{key}: unknown key{suggestion(key)}")
         try:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError as error:
@@ -283,7 +308,7 @@ def parse_config(tree: Any) -> Config:
     if not isinstance(tree, dict):
         raise ConfigError(f"expected sections such as 'train:', found {type(tree).__name__}")
     for key in _unknown_keys(tree):
-        raise ConfigError(f"{key}: unknown key{_suggestion(key)}")
+        raise ConfigError(f"{key}: unknown key{suggestion(key)}")
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -329,12 +354,13 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[leaf] = value
 
 
-def _known_keys() -> list[str]:
+def known_keys() -> list[str]:
+    """Every key, as section.key."""
     return [f"{s}.{k}" for s, v in Config.model_fields.items() for k in v.annotation.model_fields]  # type: ignore[union-attr]
 
 
 def _unknown_keys(tree: dict[str, Any]) -> Iterator[str]:
-    known = _known_keys()
+    known = known_keys()
     sections = set(Config.model_fields)
     for section, values in tree.items():
         if section not in sections:
@@ -343,8 +369,9 @@ def _unknown_keys(tree: dict[str, Any]) -> Iterator[str]:
             yield from (f"{section}.{key}" for key in values if f"{section}.{key}" not in known)
 
 
-def _suggestion(key: str) -> str:
-    known = _known_keys()
+def suggestion(key: str) -> str:
+    """What an unknown key was perhaps to be, to end a message with."""
+    known = known_keys()
     by_leaf = [k for k in known if k.split(".")[1] == key.split(".")[-1]]
     near = by_leaf or difflib.get_close_matches(key, [*known, *Config.model_fields], n=1)
     return f"; did you mean {near[0]}?" if near else ""

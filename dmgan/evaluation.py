@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import safetensors.numpy
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from datasets import storage
@@ -160,13 +161,15 @@ class Evaluator:
 
     def use(self, sentences: Tensor) -> None:
         """Take the sentences of all distinct captions, which `encode` gave on this worker or on several."""
-        self._sentences = sentences.to(self.device)
-        self.extractor: Extractor = self._fidelity or DamsmFeatures(self._prototypes(), self.config.objective.gamma3)
+        sentences = sentences.to(self.device)
+        self._unit_sentences = F.normalize(sentences, dim=1)
+        prototypes = self._prototypes(sentences)
+        self.extractor: Extractor = self._fidelity or DamsmFeatures(prototypes, self.config.objective.gamma3)
 
-    def _prototypes(self) -> Tensor:
+    def _prototypes(self, sentences: Tensor) -> Tensor:
         """The mean sentence of every class: (classes, N_w)."""
         groups = [np.flatnonzero(self.captions.classes == c) for c in np.unique(self.captions.classes)]
-        return torch.stack([self._sentences[torch.from_numpy(self._distinct[group])].mean(0) for group in groups])
+        return torch.stack([sentences[torch.from_numpy(self._distinct[group])].mean(0) for group in groups])
 
     @torch.no_grad()
     def score(self, first: int, last: int, save_images: str | None = None) -> GeneratedSums:
@@ -207,7 +210,7 @@ class Evaluator:
         classes = self.captions.classes[captions].tolist()
         wrong = np.stack([self._distractors.of(k, c) for k, c in zip(indices, classes, strict=True)])
         own, others = (torch.from_numpy(self._distinct[numbers]).to(self.device) for numbers in (captions, wrong))
-        return matching_scores(codes, self._sentences[own], self._sentences[others])
+        return matching_scores(codes, self._unit_sentences[own], self._unit_sentences[others])
 
     def _colours(self, images: Tensor, indices: range) -> list[bool]:
         if not self.config.data.draw_birds:  # elsewhere a caption's colour need not be where theirs is

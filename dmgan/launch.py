@@ -1,4 +1,4 @@
-"""The command line: python -m dmgan.launch [train | pretrain | evaluate | generate | report].
+"""The command line: python -m dmgan.launch [train | pretrain | evaluate | generate | tune | report].
 
 Without a command: train, the main job. Exit code 0 on success, 2 and one line on a mistake in what was asked, 1 when
 the job itself failed.
@@ -17,14 +17,15 @@ from dmgan.config import Config, ConfigError, load_config, presets
 if TYPE_CHECKING:
     from dmgan.run import Run
 
-__all__ = ["main"]
+__all__ = ["job_failure", "main"]
 
 COMMANDS = {
     "train": "the main job: dataset, encoders, GAN, evaluation, report; resumes a run that exists",
     "pretrain": "the encoders only",
     "evaluate": "IS, FID and R-precision of a trained run",
     "generate": "images from captions with a trained run",
-    "report": "write report.html anew",
+    "tune": "a hyperparameter sweep of training runs, with a report; resumes a sweep that exists",
+    "report": "write report.html of a run or sweep anew",
 }
 
 
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dmgan: training failed: {error}", file=sys.stderr)
         return 1
     except Exception as error:
-        failure = _job_failure(error)
+        failure = job_failure(error)
         if failure is None:
             raise
         print(f"dmgan: {failure}", file=sys.stderr)
@@ -76,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("evaluate")
     group.add_argument("--steps", metavar="all|N[,N]", help="the run's checkpoints at these steps, as a curve")
     group.add_argument("--save-images", metavar="DIR_OR_S3_URL", help="keep the generated images there")
+    group = parser.add_argument_group("tune")
+    group.add_argument("--search", metavar="FILE_OR_PRESET", help="the space: tune/presets/, or YAML such as there")
+    group.add_argument("--trials", type=int, metavar="N", help="configurations tried")
     group = parser.add_argument_group("report")
     group.add_argument("--beside", action="append", metavar="RUN", help="another run for the table; repeatable")
     group = parser.add_argument_group("generate")
@@ -93,6 +97,8 @@ def _run(options: argparse.Namespace) -> int:
     from dmgan.run import Run
 
     name = options.name or (Path(options.config).stem if options.config else "quickstart")
+    if options.command == "tune" and options.name is None:
+        name += "-sweep"
     # Absolute: Ray's workers have other working directories.
     folder = storage.absolute(options.storage)
     run = Run(storage.join(folder, name))
@@ -100,10 +106,19 @@ def _run(options: argparse.Namespace) -> int:
         ("--steps", options.steps, "evaluate"),
         ("--save-images", options.save_images, "evaluate"),
         ("--beside", options.beside, "report"),
+        ("--search", options.search, "tune"),
+        ("--trials", options.trials, "tune"),
     ):
         if value is not None and options.command != command:
             raise ConfigError(f"{flag}: goes with `{command}`, not with `{options.command}`")
     config = _config(options, run)
+    if options.command == "tune":
+        return _tune(options, config, run)
+    if options.command == "report" and run.has("sweep.json"):
+        from tune.report import write_report
+
+        print(f"[1/1] report: {write_report(run)}")
+        return 0
     if options.command == "generate":
         return _generate(options, config, run)
     if options.command in ("evaluate", "report") and not run.has("generator.json"):
@@ -155,6 +170,7 @@ def _steps(text: str | None, run: Run) -> list[int] | None:
 def _config(options: argparse.Namespace, run: Run) -> Config:
     """--config, else the run's own, else the default preset; then --set and --workers."""
     overrides = [*options.set, *([f"train.workers={options.workers}"] if options.workers is not None else [])]
+    overrides += [f"tune.trials={options.trials}"] if options.trials is not None else []
     if options.config is None and run.has("run.yaml"):
         return _absolute(load_config(run.read_config(), overrides))
     return _absolute(load_config(options.config, overrides))
@@ -176,6 +192,20 @@ def _absolute(config: Config) -> Config:
         if getattr(section, key):
             setattr(section, key, storage.absolute(getattr(section, key)))
     return changed
+
+
+def _tune(options: argparse.Namespace, config: Config, sweep: Run) -> int:
+    from tune.space import load_space, parse_space, presets
+    from tune.sweep import run_sweep
+
+    if options.search is not None:
+        space = load_space(options.search, config)
+    elif sweep.has("sweep.json"):
+        space = parse_space(sweep.read_json("sweep.json")["space"], config, sweep.path("sweep.json"))
+    else:
+        raise ConfigError(f"--search: not given; expected a preset ({', '.join(presets())}) or a YAML file")
+    run_sweep(config, space, sweep)
+    return 0
 
 
 def _generate(options: argparse.Namespace, config: Config, run: Run) -> int:
@@ -205,7 +235,7 @@ def _generate(options: argparse.Namespace, config: Config, run: Run) -> int:
     return 0
 
 
-def _job_failure(error: Exception) -> str | None:
+def job_failure(error: Exception) -> str | None:
     """The reason in one line if this is Ray's report of a failed job on the workers, else None."""
     from ray.exceptions import RayError
     from ray.train import TrainingFailedError

@@ -186,6 +186,7 @@ def _inception_layers(classes: int) -> dict[str, str]:
 
 def _inception(state: dict[str, Tensor], layers: dict[str, str]) -> nn.Module:
     """torch-fidelity's Inception-v3 with these weights, of as many classes as they have."""
+    import dmgan.torchvision_cpu  # noqa: F401, I001
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     class Inception(FeatureExtractorInceptionV3):  # type: ignore[misc]

@@ -30,17 +30,18 @@ class Distractors:
         others = self._others[class_id]
         if len(others) < self._count:
             raise ValueError(f"R-precision needs {self._count} captions of other classes, the split has {len(others)}")
-        return np.random.default_rng([self._seed, 3, index]).choice(others, self._count, replace=False)
+        drawn = np.random.default_rng([self._seed, 3, index]).choice(len(others), self._count, replace=False)
+        return others[drawn]
 
 
 def matching_scores(codes: Tensor, own: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine of each image with its own caption (N,), and whether no other's is as large (N,): R-precision with R = 1.
 
-    codes (N, N_w) of images, own (N, N_w) sentences, others (N, C, N_w) sentences.
+    codes (N, N_w) of images; own (N, N_w) and others (N, C, N_w), sentences of unit length.
     """
     codes = F.normalize(codes, dim=1)
-    scores = (codes * F.normalize(own, dim=1)).sum(1)
-    wrong = torch.bmm(F.normalize(others, dim=2), codes[:, :, None])[:, :, 0]
+    scores = (codes * own).sum(1)
+    wrong = torch.bmm(others, codes[:, :, None])[:, :, 0]
     return scores, scores > wrong.max(dim=1).values
 
 

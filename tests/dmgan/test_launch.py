@@ -48,6 +48,12 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ),
         (["--set", "data.url=gs://bucket/x"], "gs://bucket/x"),
         (["evaluate"], "generator.json: not found; run `python -m dmgan.launch train` first"),
+        (["train", "--steps", "all"], "--steps: goes with `evaluate`, not with `train`"),
+        (["evaluate", "--beside", "other"], "--beside: goes with `report`, not with `evaluate`"),
+        (
+            ["--config", "cub", "--set", "model.image_encoder=compact", "--set", "data.url=anywhere"],
+            "evaluate.features_weights: not set; expected the path of torch-fidelity's Inception weights",
+        ),
         (["generate"], "generate: no captions; give --caption TEXT or --captions FILE"),
         (["generate", "--caption", "a red bird"], "vocabulary.json: not found"),
         (["generate", "--captions", "nowhere.txt"], "--captions nowhere.txt: not found"),

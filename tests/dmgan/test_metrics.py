@@ -49,9 +49,9 @@ def test_the_inception_score_is_torch_fidelitys_however_the_images_are_cut() -> 
 
 def test_r_precision_is_the_papers_brute_force() -> None:
     rng = np.random.default_rng(0)
-    sentences = torch.randn(60, 8)
+    sentences = torch.nn.functional.normalize(torch.randn(60, 8), dim=1)
     classes = rng.integers(0, 5, 60)
-    codes = sentences + 0.9 * torch.randn(60, 8)
+    codes = 3 * sentences + torch.randn(60, 8)
     drawn = Distractors(classes, 20, seed=3)
     wrong = np.stack([drawn.of(k, int(classes[k])) for k in range(60)])
     expected = []

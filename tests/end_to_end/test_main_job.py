@@ -91,19 +91,39 @@ def test_a_second_start_says_that_it_is_done_in_seconds(undisturbed: Path, packe
     assert time.monotonic() - started < 20
 
 
-def test_another_number_of_workers_gives_the_same_scores(undisturbed: Path, packed: tuple[str, Manifest]) -> None:
+def test_an_evaluation_whose_driver_is_killed_goes_on_with_another_number_of_workers(undisturbed: Path) -> None:
     run = Run(str(undisturbed))
     before, trained = run.read_json("evaluation.json"), run.read_config()
     Path(run.path("evaluation.json")).unlink()
     arguments = [sys.executable, "-m", "dmgan.launch", "evaluate", "--storage", str(undisturbed.parent)]
+    killed = Job(arguments, undisturbed)
+    deadline = time.monotonic() + 200
+    while not list(undisturbed.glob("evaluations/parts-*/generated-*")):
+        assert killed.process.poll() is None and time.monotonic() < deadline, killed.log()
+        time.sleep(0.005)
+    killed.process.kill()
+    killed.process.wait()
+    assert not run.has("evaluation.json")
     done = launch([*arguments, "--workers", "1"])
     assert done.returncode == 0, done.stderr
+    assert "parts are there" in done.stdout
     after = run.read_json("evaluation.json")
     assert run.read_config() == trained  # evaluating with other workers does not change what training resumes with
     for key in ("fid", "inception_score", "r_precision", "colour_accuracy"):
         assert after[key] == pytest.approx(before[key], rel=1e-6)
     again = launch(arguments)
     assert again.returncode == 0 and "evaluate: done already" in again.stdout
+    curve = launch([*arguments, "--workers", "1", "--steps", "all"])
+    assert curve.returncode == 0 and "evaluate: step 8: R-precision" in curve.stdout, curve.stderr
+    assert run.read_json("evaluations/step_00000008-ema.json")["fid"] != after["fid"]
+    assert run.read_json("evaluations/step_00000012-ema.json")["fid"] == pytest.approx(after["fid"], rel=1e-6)
+    wrong = launch([*arguments, "--steps", "5"])
+    assert wrong.returncode == 2 and "no checkpoint of step 5; there are: 8, 12" in wrong.stderr
+    raw = launch([*arguments, "--set", "evaluate.weights=raw", "--set", "evaluate.images=20"])
+    assert raw.returncode == 0 and run.read_json("evaluation.json")["protocol"]["weights"] == "raw", raw.stderr
+    report = launch([*arguments[:3], "report", *arguments[4:]])
+    page = (undisturbed / "report.html").read_text()
+    assert report.returncode == 0 and "Scores over training" in page and "do not compare: images 40 and 20" in page
 
 
 def test_images_and_words_from_captions(undisturbed: Path, packed: tuple[str, Manifest], tmp_path: Path) -> None:

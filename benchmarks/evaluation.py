@@ -1,0 +1,183 @@
+"""python -m benchmarks.evaluation: images/s of the evaluation, ours and by the released procedure, in one run.
+
+Networks of a preset with random weights, the drawn birds' test captions, one process, one thread. In turn, `--rounds`
+times, over the same images; the median counts. Times are those of an evaluation of 30,000 images: encoding every
+distinct caption once, which ours does, is shared among so many.
+
+    R-precision, from image codes
+        released    for every image its 99 mismatching captions go through the text encoder
+        ours        every caption was encoded once; an image's 99 are looked up
+    whole
+        released    generation and R-precision as above, PNG files, read and extracted for IS and again for FID
+        ours        `Evaluator.score`
+        least       generation, and the extractor once: what no evaluation can do without
+
+`--markdown` prints the table of docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets import birds
+from datasets.manifest import load_manifest
+from datasets.pack import PackOptions, pack, read_source
+from dmgan.config import load_config
+from dmgan.evaluation import Evaluator
+from dmgan.metrics.r_precision import Distractors
+from dmgan.networks import build_encoders, build_generator
+from dmgan.pixels import png, to_unit
+from dmgan.run import Run
+from dmgan.text import caption_tensors
+
+IMAGES = 30000
+CPU = torch.device("cpu")
+
+
+class Bench:
+    def __init__(self, folder: Path, settings: Sequence[str], preset: str, images: int) -> None:
+        config = load_config(preset, settings)
+        torch.manual_seed(0)
+        run = Run(str(folder / "run"))
+        self.vocabulary = load_manifest(config.data.url)[1]
+        run.save_encoders(build_encoders(config.model, len(self.vocabulary)), self.vocabulary)
+        generator = build_generator(config.model).eval().requires_grad_(False)
+        self.evaluator = Evaluator(config, run, generator, CPU)
+        self.options, self.images, self.folder = config.evaluate, images, folder
+        self.batches = [range(i, min(i + 10, images)) for i in range(0, images, 10)]
+        captions = self.evaluator.captions
+        self.numbers, self.lengths = caption_tensors(captions.texts, self.vocabulary, self.options.max_words)
+        self.drawn = Distractors(captions.classes, 99, seed=0)
+        self.codes = F.normalize(torch.randn(images, config.model.word_dim), dim=1)
+
+    def encode(self) -> None:
+        self.evaluator.use(self.evaluator.encode(0, self.evaluator.distinct_captions))
+
+    def generate(self) -> list[Tensor]:
+        return [self.evaluator.images(batch) for batch in self.batches]
+
+    def extract(self, images: Sequence[Tensor]) -> None:
+        for part in images:
+            codes = self.evaluator.encoders.image(to_unit(part))[1] if self.options.features == "damsm" else part
+            self.evaluator.extractor(part, codes)
+
+    def match(self) -> None:
+        for batch in self.batches:
+            self.evaluator.match(self.codes[batch.start : batch.stop], batch)
+
+    def released_match(self, codes: Tensor | None = None) -> None:
+        """One image after the other: its captions drawn and encoded, ranked by cosine."""
+        codes = self.codes if codes is None else codes
+        captions = self.evaluator.captions
+        for k, caption in enumerate(captions.of(range(self.images)).tolist()):
+            wrong = self.drawn.of(k, int(captions.classes[caption]))
+            chosen = torch.from_numpy(np.concatenate([[caption], wrong]))
+            _, sentences = self.evaluator.encoders.text(self.numbers[chosen], self.lengths[chosen])
+            F.cosine_similarity(codes[k][None], sentences).argmax()
+
+    def released(self) -> None:
+        codes = []
+        for batch, images in zip(self.batches, self.generate(), strict=True):
+            codes.append(self.evaluator.encoders.image(to_unit(images))[1])
+            for k, pixels in zip(batch, images.permute(0, 2, 3, 1).numpy(), strict=True):
+                (self.folder / f"{k:06d}.png").write_bytes(png(pixels))
+        self.released_match(torch.cat(codes))
+        for _ in ("IS", "FID"):
+            self.extract([self._read(batch) for batch in self.batches])
+
+    def _read(self, batch: range) -> Tensor:
+        pixels = np.stack([np.asarray(Image.open(self.folder / f"{k:06d}.png")) for k in batch])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+    def ours(self) -> None:
+        self.evaluator.score(0, self.images)
+
+
+def measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of each way: the median over rounds, in each of which every way has its turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in tqdm(range(rounds), desc="measure", unit="round"):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+@torch.no_grad()
+def compare(bench: Bench, rounds: int) -> list[tuple[str, float, float]]:
+    """What, images/s at 30,000 images, and the ratio that is asked for."""
+    bench.encode()
+    generated = bench.generate()
+    seconds = measure(
+        {
+            "encode": bench.encode,
+            "match": bench.match,
+            "released match": bench.released_match,
+            "generate": bench.generate,
+            "extract": lambda: bench.extract(generated),
+            "ours": bench.ours,
+            "released": bench.released,
+        },
+        rounds,
+    )
+    each = {name: took / bench.images for name, took in seconds.items()} | {"encode": seconds["encode"] / IMAGES}
+    ours_match, whole, least = (
+        each["match"] + each["encode"],
+        each["ours"] + each["encode"],
+        each["generate"] + each["extract"],
+    )
+    return [
+        ("R-precision, released", 1 / each["released match"], 1),
+        ("R-precision, ours", 1 / ours_match, each["released match"] / ours_match),
+        ("whole, released", 1 / each["released"], 1),
+        ("whole, ours", 1 / whole, each["released"] / whole),
+        ("generation alone", 1 / each["generate"], each["generate"] / whole),
+        ("extraction alone", 1 / each["extract"], each["extract"] / whole),
+        ("least: generation and one extractor pass", 1 / least, whole / least),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="quickstart")
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--markdown", action="store_true")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = load_config(options.preset, options.set).model.image_sizes[-1]
+        settings = [*options.set, f"data.url={folder / 'packed'}", "data.draw_birds=false", "evaluate.batch_size=10"]
+        birds.ensure(folder / "birds")
+        packing = PackOptions(resolution=size)
+        pack(read_source("birds", folder / "birds", packing), str(folder / "packed"), packing)
+        bench = Bench(folder, settings, options.preset, options.images)
+        rows = compare(bench, options.rounds)
+    print(f"\n{options.preset}, {size} pixels, {bench.options.features} features, {options.images} images a round, ")
+    print(f"{bench.evaluator.distinct_captions} distinct captions of {len(bench.lengths)}, {options.rounds} rounds\n")
+    if options.markdown:
+        print("| | images/s | |\n|---|---|---|")
+    for what, rate, ratio in rows:
+        note = {"whole": f"× {ratio:.1f} released", "R-pre": f"× {ratio:.0f} released"}.get(
+            what[:5], f"{ratio:.0%} of the whole" if "alone" in what else f"the whole takes {ratio - 1:+.1%}"
+        )
+        print(f"| {what} | {rate:,.1f} | {note} |" if options.markdown else f"{what:42} {rate:10,.1f}  {note}")
+
+
+if __name__ == "__main__":
+    main()

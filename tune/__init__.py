@@ -1,0 +1,1 @@
+"""Many runs: search spaces, the sweep over them, and its report."""

@@ -1,0 +1,182 @@
+"""The figures of a sweep's report, by Plotly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log10
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from tune.space import Parameter
+
+__all__ = ["UNITS", "effect", "importance", "importances", "learning_curves", "parallel", "pareto"]
+
+UNITS = {
+    "score": "score (smaller is better)",
+    "fid": "FID (squared feature units, ↓)",
+    "r_precision": "R-precision (share, ↑)",
+    "inception_score": "IS (1 to classes, ↑)",
+}
+_LAYOUT: dict[str, Any] = {
+    "template": "plotly_white",
+    "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+    "font": {"size": 13},
+    "height": 380,
+}
+_BINS = 4  # of a range, for means with deviations
+_FEWEST = 4  # trials for importances
+
+
+def learning_curves(curves: dict[str, list[dict[str, Any]]], metric: str, best: str | None) -> go.Figure:
+    """A line a trial (label → rungs), the best one thick."""
+    figure = go.Figure()
+    for label, rungs in curves.items():
+        strong = label == best
+        figure.add_scatter(
+            x=[rung["step"] for rung in rungs],
+            y=[rung[metric] for rung in rungs],
+            mode="lines+markers",
+            name=label + (" (best)" if strong else ""),
+            line={"width": 4 if strong else 1.5},
+            opacity=1 if strong else 0.6,
+        )
+    figure.update_layout(**_LAYOUT, xaxis_title="training step", yaxis_title=UNITS[metric], showlegend=len(curves) < 25)
+    return figure
+
+
+def parallel(table: pd.DataFrame, parameters: Sequence[Parameter]) -> go.Figure:
+    """Every trial with a score as a line through its values; ranges over decades have a logarithmic axis."""
+    axes = [_axis(table, parameter) for parameter in parameters]
+    axes += [
+        {"label": label, "values": table[name]} for name, label in (("fid", "FID ↓"), ("r_precision", "R-precision ↑"))
+    ]
+    figure = go.Figure(
+        go.Parcoords(
+            dimensions=axes,
+            line={"color": table["score"], "colorscale": "Viridis", "showscale": True, "colorbar": {"title": "score"}},
+        )
+    )
+    figure.update_layout(**{**_LAYOUT, "margin": {"l": 90, "r": 40, "t": 70, "b": 30}})
+    return figure
+
+
+def _axis(table: pd.DataFrame, parameter: Parameter) -> dict[str, Any]:
+    values, label = table[parameter.key], parameter.key.split(".")[-1]
+    if parameter.is_logarithmic:
+        low, high = (log10(v) for v in parameter.values)
+        ticks = np.linspace(low, high, 5)
+        return {
+            "label": label,
+            "values": np.log10(values.astype(float)),
+            "range": [low, high],
+            "tickvals": ticks,
+            "ticktext": [f"{10**t:.3g}" for t in ticks],
+        }
+    if parameter.kind in ("choice", "grid"):
+        names = [str(v) for v in parameter.values]
+        return {
+            "label": label,
+            "values": [names.index(str(v)) for v in values],
+            "tickvals": list(range(len(names))),
+            "ticktext": names,
+        }
+    return {"label": label, "values": values.astype(float), "range": list(parameter.values)}
+
+
+def importances(table: pd.DataFrame, parameters: Sequence[Parameter]) -> dict[str, float]:
+    """Each parameter's share in what makes the better trials better, by PED-ANOVA (Watanabe et al., 2023).
+
+    Empty with fewer than four trials, or where they are all as good.
+    """
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if len(table) < _FEWEST or table["score"].nunique() < 2:
+        return {}
+    distributions: dict[str, BaseDistribution] = {}
+    for p in parameters:
+        if p.kind in ("choice", "grid"):
+            distributions[p.key] = CategoricalDistribution([str(v) for v in p.values])
+        elif p.kind == "randint":
+            distributions[p.key] = IntDistribution(p.values[0], p.values[1] - 1)
+        else:
+            distributions[p.key] = FloatDistribution(p.values[0], p.values[1], log=p.is_logarithmic)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study()
+    for _, row in table.iterrows():
+        values = {p.key: str(row[p.key]) if p.kind in ("choice", "grid") else row[p.key] for p in parameters}
+        study.add_trial(
+            optuna.trial.create_trial(params=values, distributions=distributions, value=float(row["score"]))
+        )
+    found = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+    return {key: float(share) for key, share in found.items() if np.isfinite(share)}
+
+
+def importance(shares: dict[str, float]) -> go.Figure:
+    names = sorted(shares, key=lambda name: shares[name])
+    figure = go.Figure(go.Bar(x=[shares[name] for name in names], y=names, orientation="h"))
+    figure.update_layout(**_LAYOUT, xaxis_title="importance (share, PED-ANOVA)", yaxis_title="")
+    figure.update_yaxes(automargin=True)
+    return figure
+
+
+def effect(table: pd.DataFrame, parameter: Parameter, metric: str) -> go.Figure:
+    """A metric over a parameter: every trial, and mean ± standard deviation of each value or part of a range."""
+    figure = go.Figure()
+    listed = parameter.kind in ("choice", "grid")
+    values = table[parameter.key].map(str) if listed else table[parameter.key].astype(float)
+    figure.add_scatter(x=values, y=table[metric], mode="markers", name="trials", opacity=0.6, marker={"size": 8})
+    groups = values if listed else _parts(values, parameter)
+    grouped = pd.DataFrame({"x": values, "group": groups, "y": table[metric]}).groupby("group", sort=False)
+    rows = [(_middle(part["x"], parameter), part["y"].mean(), part["y"].std(ddof=0), len(part)) for _, part in grouped]
+    rows.sort(key=lambda row: [str(v) for v in parameter.values].index(row[0]) if listed else row[0])
+    figure.add_scatter(
+        x=[row[0] for row in rows],
+        y=[row[1] for row in rows],
+        error_y={"type": "data", "array": [row[2] for row in rows], "visible": True},
+        text=[f"{row[3]} trials" for row in rows],
+        mode="lines+markers",
+        name="mean ± std",
+        line={"width": 3},
+    )
+    figure.update_layout(**_LAYOUT, xaxis_title=parameter.key, yaxis_title=UNITS[metric])
+    if listed:
+        figure.update_xaxes(type="category", categoryorder="array", categoryarray=[str(v) for v in parameter.values])
+    elif parameter.is_logarithmic:
+        figure.update_xaxes(type="log")
+    return figure
+
+
+def _parts(values: pd.Series, parameter: Parameter) -> pd.Series:
+    """The range cut into equal parts, on its own scale."""
+    scale = np.log10 if parameter.is_logarithmic else np.asarray
+    low, high = (float(scale(v)) for v in parameter.values)
+    share = (scale(values.to_numpy(float)) - low) / (high - low)
+    return pd.Series(np.clip(share * _BINS, 0, _BINS - 1).astype(int), index=values.index)
+
+
+def _middle(values: pd.Series, parameter: Parameter) -> Any:
+    if parameter.kind in ("choice", "grid"):
+        return values.iloc[0]
+    return float(10 ** np.log10(values).mean()) if parameter.is_logarithmic else float(values.mean())
+
+
+def pareto(table: pd.DataFrame) -> go.Figure:
+    """FID against R-precision; the front are the trials that none beats in both."""
+    front = table[[not _beaten(table, row) for _, row in table.iterrows()]].sort_values("fid")
+    figure = go.Figure()
+    figure.add_scatter(x=table["fid"], y=table["r_precision"], mode="markers", name="trials", text=table["trial"])
+    figure.add_scatter(
+        x=front["fid"], y=front["r_precision"], mode="lines+markers", name="Pareto front", text=front["trial"]
+    )
+    figure.update_layout(**_LAYOUT, xaxis_title=UNITS["fid"], yaxis_title=UNITS["r_precision"])
+    return figure
+
+
+def _beaten(table: pd.DataFrame, row: Any) -> bool:
+    better = (table["fid"] <= row["fid"]) & (table["r_precision"] >= row["r_precision"])
+    strictly = (table["fid"] < row["fid"]) | (table["r_precision"] > row["r_precision"])
+    return bool((better & strictly).any())

@@ -1,0 +1,131 @@
+"""One trial: a run that is trained to each rung, evaluated there and compared.
+
+Training and evaluation are jobs of their own, one after the other, with the run's workers. Nothing of them is left
+when a trial reports, which is when Tune stops trials.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+from ray import tune
+
+from cluster import job
+from cluster.checkpoints import copy_checkpoint
+from cluster.evaluate import candidate, evaluate
+from cluster.train import TrainingError
+from dmgan.config import Config, load_config
+from dmgan.protocol import settings
+from dmgan.run import Run
+from tune.results import FAILED, FINISHED, Trial, load_trial, rungs, score_of, trial_run
+
+__all__ = ["TrialError", "encoders_key", "run_trial"]
+
+
+class TrialError(Exception):
+    """A trial that failed; one line with its reason, which trial.json has too."""
+
+
+def encoders_key(config: Config) -> str:
+    """Runs whose encoders are trained alike have the same."""
+    return f"words-{config.model.word_dim}"
+
+
+def run_trial(values: dict[str, Any], sweep: Run, steps: int, environment: Any) -> None:
+    """What Ray Tune calls, in a process of its own; `environment` is an actor that knows how to reach storage."""
+    import os
+
+    os.environ.update(ray.get(environment.get.remote()))
+    trial_id = str(tune.get_context().get_trial_id())
+    run, config = trial_run(sweep, trial_id), trial_config(sweep.read_config(), values)
+    trial = load_trial(sweep, trial_id) or Trial(trial_id, values, started=time.time())
+    trial.gpu = bool(ray.cluster_resources().get("GPU", 0))
+    _follow(trial, values, run, sweep)
+    trial.save(sweep)
+    run.write_config(config)
+    shared = Run(sweep.path("encoders", encoders_key(config)))
+    if shared.has("encoders.safetensors"):
+        config.pretrain.encoders = shared.url
+    try:
+        for step in rungs(config.tune, steps):
+            _to_rung(trial, config, run, sweep, step)
+            if step == steps:
+                trial.state = FINISHED
+                trial.save(sweep)
+            _tell(trial, run, config, next(rung for rung in trial.rungs if rung["step"] == step))
+    except Exception as error:
+        trial.state, trial.reason = FAILED, reason_of(error)
+        trial.save(sweep)
+        raise TrialError(trial.reason) from error
+
+
+def trial_config(base: Config, values: dict[str, Any]) -> Config:
+    """The sweep's configuration with a trial's values."""
+    given = [f"{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}" for key, value in values.items()]
+    return load_config(base, given)
+
+
+def reason_of(error: Exception) -> str:
+    """In one line."""
+    from dmgan.launch import job_failure
+
+    if isinstance(error, TrainingError):
+        return str(error)
+    return job_failure(error) or " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _follow(trial: Trial, values: dict[str, Any], run: Run, sweep: Run) -> None:
+    """After PBT's exploitation: go on from the other trial's checkpoint, with this trial's new values."""
+    given = tune.get_checkpoint()
+    if given is None:
+        return
+    with given.as_directory() as folder:
+        origin = json.loads((Path(folder) / "origin.json").read_text())
+    if origin["trial"] != trial.id:
+        other = load_trial(sweep, origin["trial"])
+        step = copy_checkpoint(trial_run(sweep, origin["trial"]), run, origin["step"])
+        trial.rungs = [rung for rung in other.rungs if rung["step"] <= step] if other else []
+        trial.changes.append({"step": step, "from": origin["trial"], "values": values})
+    trial.values = values
+
+
+def _to_rung(trial: Trial, config: Config, run: Run, sweep: Run, step: int) -> None:
+    """Train to the step and evaluate there, unless that is done."""
+    if any(rung["step"] == step for rung in trial.rungs):
+        return
+    began = time.monotonic()
+    staged = config.model_copy(deep=True)
+    staged.train.max_steps = step
+    staged.checkpoint.every_steps = min(staged.checkpoint.every_steps, step)
+    job.training_stages(staged, run)
+    name = f"evaluations/{candidate(config, run).name}.json"
+    result = run.read_json(name) if run.has(name) else None
+    if result is None or result["settings"] != settings(config):
+        result = evaluate(config, run)
+    trial.hours += (time.monotonic() - began) * config.train.workers / 3600
+    trial.rungs.append(
+        {
+            "step": step,
+            "score": score_of(config.tune, result),
+            "fid": result["fid"],
+            "r_precision": result["r_precision"]["mean"],
+            "inception_score": result["inception_score"]["mean"],
+            "hours": trial.hours,
+        }
+    )
+    trial.save(sweep)
+
+
+def _tell(trial: Trial, run: Run, config: Config, rung: dict[str, Any]) -> None:
+    if config.tune.scheduler != "pbt":
+        tune.report(rung)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "origin.json").write_text(json.dumps({"trial": trial.id, "step": rung["step"]}))
+        tune.report(rung, checkpoint=tune.Checkpoint.from_directory(folder))
