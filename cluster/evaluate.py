@@ -243,8 +243,11 @@ class _Team:
             return
         config, workers = self._config, self._config.train.workers
         gpu = 1 if ray.cluster_resources().get("GPU", 0) >= workers else 0
-        # A worker that is lost starts again and repeats its part.
-        kind = ray.remote(num_cpus=1, num_gpus=gpu, max_restarts=3, max_task_retries=3)(_Worker)
+        # A worker that is lost starts again and repeats its part. DEFAULT: in a sweep's trial Ray would put them into
+        # the trial's own resources.
+        kind = ray.remote(num_cpus=1, num_gpus=gpu, max_restarts=3, max_task_retries=3, scheduling_strategy="DEFAULT")(
+            _Worker
+        )
         self._held = ray.put(self._generator)  # held here: an actor that starts again asks for it again
         self._actors = [kind.remote(config, self._run, self._held, storage_environment()) for _ in range(workers)]
         # Each encodes a share of the captions, all score with the whole.

@@ -233,8 +233,8 @@ def _best(sweep: _Sweep) -> str:
         f"<tr><th>{html.escape(k)}</th><td>{html.escape(_short(v))}</td></tr>" for k, v in best.values.items()
     )
     return (
-        f"<h2>Best configuration: {sweep.label(best)}</h2><table>{rows}</table><p>Run it: <code>python -m dmgan.launch "
-        f"--config {html.escape(sweep.run.path('best.yaml'))} --name best</code></p><details><summary>best.yaml</summary>"
+        f"<h2>Best configuration: {sweep.label(best)}</h2><table>{rows}</table><p>Run it: <code>python -m "
+        f"dmgan.launch --config {html.escape(sweep.run.path('best.yaml'))} --name best</code></p><details><summary>best.yaml</summary>"
         f"<pre>{html.escape(_best_yaml(sweep))}</pre></details>"
     )
 

@@ -62,7 +62,7 @@ def run_trial(values: dict[str, Any], sweep: Run, steps: int, environment: Any) 
     except Exception as error:
         trial.state, trial.reason = FAILED, reason_of(error)
         trial.save(sweep)
-        raise TrialError(trial.reason) from error
+        raise TrialError(trial.reason) from None  # where in Ray it was says nothing to a reader of the table
 
 
 def trial_config(base: Config, values: dict[str, Any]) -> Config:
