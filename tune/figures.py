@@ -25,6 +25,7 @@ _LAYOUT: dict[str, Any] = {
     "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
     "font": {"size": 13},
     "height": 380,
+    "autosize": True,
 }
 _BINS = 4  # of a range, for means with deviations
 _FEWEST = 4  # trials for importances
@@ -106,7 +107,7 @@ def importances(table: pd.DataFrame, parameters: Sequence[Parameter]) -> dict[st
             distributions[p.key] = FloatDistribution(p.values[0], p.values[1], log=p.is_logarithmic)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
-    for _, row in table.iterrows():
+    for row in table.to_dict("records"):  # an integer stays one
         values = {p.key: str(row[p.key]) if p.kind in ("choice", "grid") else row[p.key] for p in parameters}
         study.add_trial(
             optuna.trial.create_trial(params=values, distributions=distributions, value=float(row["score"]))

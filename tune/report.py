@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +36,13 @@ th[data-sort] { cursor: pointer; user-select: none; } th[data-sort]::after { con
 th[aria-sort=ascending]::after { content: ' ↑'; } th[aria-sort=descending]::after { content: ' ↓'; }
 td.text { white-space: normal; min-width: 11rem; } tr.best { background: #fff8e1; }
 td img { image-rendering: pixelated; width: 112px; height: 112px; display: block; }
+.plots > * { min-width: 0; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
 pre { background: #f3f6fa; padding: .8rem; overflow-x: auto; font-size: .8rem; }
 """
-_SORT = """
+_SCRIPT = """
+// Figures were drawn while their rows were not full yet.
+addEventListener('load', () => dispatchEvent(new Event('resize')));
 document.querySelectorAll('th[data-sort]').forEach(head => {
   const sort = () => {
     const body = head.closest('table').tBodies[0], column = head.cellIndex;
@@ -82,13 +84,22 @@ class _Sweep:
     def label(self, trial: Trial) -> str:
         return f"#{self.trials.index(trial) + 1}"
 
-    def table(self, trials: Sequence[Trial]) -> pd.DataFrame:
+    def table(self, step: int) -> pd.DataFrame:
+        """The trials that were evaluated at a step, with their scores there."""
+        names = ["score", "fid", "r_precision"]
         rows = [
-            {"trial": self.label(t), "score": t.score, "fid": t.last("fid"), "r_precision": t.last("r_precision")}
-            | t.values
-            for t in trials
+            {"trial": self.label(trial), **{name: rung[name] for name in names}, **trial.values}
+            for trial in self.trials
+            for rung in trial.rungs
+            if rung["step"] == step
         ]
-        return pd.DataFrame(rows, columns=["trial", "score", "fid", "r_precision", *self.space.keys])
+        return pd.DataFrame(rows, columns=["trial", *names, *self.space.keys])
+
+    @property
+    def common_step(self) -> int:
+        """The last step that at least half of the trials reached: scores of other steps do not compare with its."""
+        steps = sorted({rung["step"] for trial in self.scored for rung in trial.rungs})
+        return max(step for step in steps if 2 * len(self.table(step)) >= len(self.scored))
 
 
 def write_report(sweep: Run) -> str:
@@ -221,7 +232,7 @@ def _page(sweep: _Sweep, rows: list[dict[str, Any]]) -> str:
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<link rel='icon' href='data:,'><style>{_STYLE}</style><script>{get_plotlyjs()}</script></head>"
-        f"<body>{''.join(parts)}<script>{_SORT}</script></body></html>"
+        f"<body>{''.join(parts)}<script>{_SCRIPT}</script></body></html>"
     )
 
 
@@ -234,7 +245,8 @@ def _best(sweep: _Sweep) -> str:
     )
     return (
         f"<h2>Best configuration: {sweep.label(best)}</h2><table>{rows}</table><p>Run it: <code>python -m "
-        f"dmgan.launch --config {html.escape(sweep.run.path('best.yaml'))} --name best</code></p><details><summary>best.yaml</summary>"
+        f"dmgan.launch --config {html.escape(sweep.run.path('best.yaml'))} --name best</code></p>"
+        "<details><summary>best.yaml</summary>"
         f"<pre>{html.escape(_best_yaml(sweep))}</pre></details>"
     )
 
@@ -264,20 +276,20 @@ def _plots(sweep: _Sweep) -> str:
     scored = sweep.scored
     if not scored:
         return ""
-    # Values of trials that stopped at an early rung do not compare with those that went on.
-    far = [trial for trial in scored if trial.step == scored[0].step]
-    table, best = sweep.table(far), sweep.label(scored[0])
+    step, best = sweep.common_step, sweep.label(scored[0])
+    table = sweep.table(step)
     curves = {sweep.label(trial): trial.rungs for trial in sweep.trials if trial.rungs}
     parts = [
         "<h2>Learning curves</h2><div class='plots'>",
         *(_figure(figures.learning_curves(curves, metric, best)) for metric in ("fid", "r_precision")),
         "</div>",
-        f"<h2>Values and scores</h2><p class='note'>The {len(far)} trials at step {far[0].step}.</p>",
+        f"<h2>Values and scores</h2><p class='note'>From here on: the {len(table)} trials at step {step}, which "
+        "at least half of them reached.</p>",
         _figure(figures.parallel(table, sweep.space.parameters)),
         f"<h2>FID and R-precision</h2>{_figure(figures.pareto(table))}",
-        _importance(sweep, scored),
-        "<h2>Effect of each key</h2><p class='note'>Points are trials at the same step as above; lines their mean ± "
-        "standard deviation for each value, or each quarter of a range.</p><div class='plots'>",
+        _importance(sweep, table, step),
+        "<h2>Effect of each key</h2><p class='note'>Points are trials; lines their mean ± standard deviation for each "
+        "value, or each quarter of a range.</p><div class='plots'>",
         *(
             _figure(figures.effect(table, parameter, metric))
             for parameter in sweep.space.parameters
@@ -289,16 +301,11 @@ def _plots(sweep: _Sweep) -> str:
     return "".join(parts)
 
 
-def _importance(sweep: _Sweep, scored: list[Trial]) -> str:
-    """Of all trials at the first rung, where all of them compare."""
-    first = min(trial.rungs[0]["step"] for trial in scored)
-    there = [trial for trial in scored if trial.rungs[0]["step"] == first]
-    table = sweep.table(there)
-    table["score"] = [trial.rungs[0]["score"] for trial in there]
+def _importance(sweep: _Sweep, table: pd.DataFrame, step: int) -> str:
     shares = figures.importances(table, sweep.space.parameters)
     if not shares:
         return "<h2>Importance</h2><p class='note'>Too few trials to say which key matters.</p>"
-    note = f"By the scores of {len(there)} trials at step {first}, where all were compared."
+    note = f"For the score of {len(table)} trials at step {step}; with few trials take it for a hint."
     return f"<h2>Importance</h2><p class='note'>{note}</p>{_figure(figures.importance(shares))}"
 
 
@@ -329,7 +336,7 @@ def _over_seeds(sweep: _Sweep) -> pd.DataFrame | None:
     scored = sweep.scored
     if "train.seed" not in sweep.space.keys or not keys or not scored:
         return None
-    table = sweep.table([trial for trial in scored if trial.step == scored[0].step])
+    table = sweep.table(scored[0].step)
     rows = []
     for values, part in table.groupby(keys, sort=True):
         row = dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True)) | {"seeds": len(part)}

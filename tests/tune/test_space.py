@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dmgan.config import ConfigError, load_config
+from dmgan.launch import main
+from tune.results import rungs, score_of
+from tune.space import load_space, parse_space, presets
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_are_spaces_of_the_papers_configuration(name: str) -> None:
+    space = load_space(name, load_config("cub"))
+    assert space.keys and all(parameter.domain() is not None for parameter in space.parameters)
+
+
+def test_the_papers_grids() -> None:
+    cub = load_config("cub")
+    table3, lambda2 = load_space("table3", cub), load_space("lambda2", cub)
+    assert table3.parameters[0].values == ("baseline", "m", "m_wg", "m_wg_rg") and table3.trials(99) == 12
+    assert lambda2.parameters[0].values == (0.1, 1, 5, 10, 50, 100) and lambda2.trials(99) == 18
+    assert load_space("all", cub).trials(7) == 7
+
+
+def test_a_space_is_written_and_read() -> None:
+    config = load_config("cub")
+    space = load_space("all", config)
+    assert parse_space(space.to_dict(), config, "again") == space
+    mixed = {"model.memory": {"grid": ["m", "m_wg"]}, "optimizer.beta1": {"uniform": [0.0, 0.9]}}
+    assert parse_space(mixed, config, "mixed").trials(5) == 10
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("objective.lamda_damsm: {choice: [1]}", "objective.lamda_damsm: unknown key; did you mean objective.lambda_"),
+        ("data.url: {choice: [a]}", "data.url: cannot be searched over"),
+        ("evaluate.images: {choice: [10]}", "evaluate.images: cannot be searched over"),
+        ("model.memory: {choice: [m, n]}", "model.memory='n': input should be 'baseline', 'm'"),
+        ("model.word_dim: {choice: [64, 63]}", "model.word_dim=63: expected an even number"),
+        ("optimizer.generator_lr: {loguniform: [0, 1]}", "loguniform: expected numbers above 0, got [0, 1]"),
+        ("optimizer.generator_lr: {uniform: [2, 1]}", "uniform: expected two rising numbers, got [2, 1]"),
+        ("optimizer.generator_lr: {uniform: [-1, 1]}", "optimizer.generator_lr=-1: input should be greater than 0"),
+        ("train.batch_size: {randint: [2, 8.5]}", "randint: expected integers"),
+        ("train.batch_size: {randit: [2, 8]}", "expected one of choice, grid, uniform, loguniform, randint"),
+        ("train.batch_size: {choice: 8}", "choice: expected a list, got 8"),
+        ("train.batch_size: {choice: [8, 8]}", "expected different single values"),
+        ("- train.batch_size", "expected lines such as objective.lambda_damsm"),
+        ("a: [", "not readable as YAML"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_starts(
+    line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "space.yaml").write_text(line)
+    arguments = [
+        "tune",
+        "--config",
+        "cub",
+        "--search",
+        str(tmp_path / "space.yaml"),
+        "--storage",
+        str(tmp_path / "runs"),
+    ]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "space.yaml: " in said[0] and message in said[0]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_methods_that_do_not_go_with_a_space(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=r"tune.search=optuna: expected random: .* has a grid"):
+        load_space("table3", load_config("cub", ["tune.search=optuna"]))
+    with pytest.raises(ConfigError, match=r"tune.scheduler=pbt: .* has model.memory_dim, and a trial goes on from"):
+        load_space("all", load_config("cub", ["tune.scheduler=pbt"]))
+    assert load_space("rates", load_config("cub", ["tune.scheduler=pbt"])).keys
+    assert main(["tune", "--storage", str(tmp_path)]) == 2
+    assert "--search: not given; expected a preset (all, lambda2" in capsys.readouterr().err
+    assert main(["tune", "--search", "nowhere", "--storage", str(tmp_path)]) == 2
+    assert "--search nowhere: neither a preset" in capsys.readouterr().err
+
+
+def test_rungs() -> None:
+    def of(steps: int, *settings: str) -> list[int]:
+        return rungs(load_config("cub", ["tune.first_rung=100", *settings]).tune, steps)
+
+    assert of(1000) == [100, 300, 900, 1000] and of(900) == [100, 300, 900] and of(80) == [80]
+    assert of(350, "tune.scheduler=pbt") == [100, 200, 300, 350] and of(350, "tune.scheduler=none") == [350]
+
+
+def test_what_is_best() -> None:
+    good = {"fid": 2.0, "r_precision": {"mean": 0.5}}
+    for objective, worse in (
+        ("fid", {"fid": 3.0, "r_precision": {"mean": 0.9}}),
+        ("r_precision", {"fid": 1.0, "r_precision": {"mean": 0.4}}),
+        ("pair", {"fid": 2.0, "r_precision": {"mean": 0.4}}),
+        ("pair", {"fid": 2.1, "r_precision": {"mean": 0.5}}),
+    ):
+        options = load_config("cub", [f"tune.objective={objective}"]).tune
+        assert score_of(options, good) < score_of(options, worse)
