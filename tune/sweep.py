@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -135,6 +136,8 @@ def _tune(config: Config, space: Space, sweep: Run, steps: int) -> str:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # runs log themselves
     from ray import tune
 
+    # Of a trial that goes on, which tells its rungs again.
+    warnings.filterwarnings("ignore", message="The reported value is ignored")
     budget = _budget(sweep)
     environment = ray.remote(num_cpus=0)(_Environment).remote(storage_environment())
 

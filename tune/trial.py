@@ -20,6 +20,7 @@ from cluster import job
 from cluster.checkpoints import copy_checkpoint
 from cluster.evaluate import candidate, evaluate
 from cluster.train import TrainingError
+from datasets import storage
 from dmgan.config import Config, load_config
 from dmgan.protocol import settings
 from dmgan.run import Run
@@ -91,6 +92,9 @@ def _follow(trial: Trial, values: dict[str, Any], run: Run, sweep: Run) -> None:
         other = load_trial(sweep, origin["trial"])
         step = copy_checkpoint(trial_run(sweep, origin["trial"]), run, origin["step"])
         trial.rungs = [rung for rung in other.rungs if rung["step"] <= step] if other else []
+        # Its own scores at later steps are of weights that it has no more.
+        storage.remove_folder(run.path("evaluations"))
+        storage.remove(run.path("evaluation.json"))
         trial.changes.append({"step": step, "from": origin["trial"], "values": values})
     trial.values = values
 

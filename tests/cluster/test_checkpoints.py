@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.checkpoints import Checkpoints
+from cluster.checkpoints import Checkpoints, copy_checkpoint
 from cluster.position import Position
 from datasets.plan import Leg
 from datasets.storage import StorageError
+from dmgan.config import load_config
 from dmgan.run import Run
 
 
@@ -96,3 +97,23 @@ def test_a_position_counts_what_any_numbers_of_workers_did(
     alone = Position(2, 5, samples, step=3, epoch=1, batches=1, legs=(Leg(3, 5, 1),))
     assert alone.with_workers(2, 5) == alone
     assert alone.with_workers(1, 4).legs == (Leg(3, 5, 1), Leg(2, 5, 1))
+
+
+def test_a_run_goes_on_from_a_checkpoint_of_another(tmp_path: Path) -> None:
+    theirs, mine = Run(str(tmp_path / "theirs")), Run(str(tmp_path / "mine"))
+    theirs.write_config(load_config())
+    for file in ("vocabulary.json", "encoders.safetensors"):
+        theirs.write_json(file, {})
+    with pytest.raises(StorageError, match="no checkpoint of the GAN to go on from"):
+        copy_checkpoint(theirs, mine, 5)
+    for run, steps in ((theirs, (5, 10)), (mine, (10, 15))):
+        checkpoints = Checkpoints(run, keep=5)
+        for step in steps:
+            files = {"average.safetensors": lambda text=f"{run.name} {step}": text.encode()}  # type: ignore[misc]
+            checkpoints.save({"stage": "train", "step": step}, files, {})
+            checkpoints.wait()
+    assert copy_checkpoint(theirs, mine, 5) == 5
+    assert names(tmp_path / "mine") == ["train-00000005"]
+    assert (tmp_path / "mine" / "generator.safetensors").read_bytes() == b"theirs 5" and mine.trained_steps() == 5
+    assert copy_checkpoint(theirs, mine, 7) == 10  # pruned: the newest there is
+    assert Checkpoints(mine).newest_intact("train") == "train-00000010"
