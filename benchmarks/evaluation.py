@@ -59,7 +59,7 @@ class Bench:
         self.batches = [range(i, min(i + 10, images)) for i in range(0, images, 10)]
         captions = self.evaluator.captions
         self.numbers, self.lengths = caption_tensors(captions.texts, self.vocabulary, self.options.max_words)
-        self.drawn = Distractors(captions.classes, 99, seed=0)
+        self.drawn = Distractors(captions.classes, np.arange(len(captions.classes)), 99, seed=0)
         self.codes = F.normalize(torch.randn(images, config.model.word_dim), dim=1)
 
     def encode(self) -> None:
@@ -82,7 +82,7 @@ class Bench:
         codes = self.codes if codes is None else codes
         captions = self.evaluator.captions
         for k, caption in enumerate(captions.of(range(self.images)).tolist()):
-            wrong = self.drawn.of(k, int(captions.classes[caption]))
+            wrong = self.drawn.of(k, int(captions.classes[caption]), caption)
             chosen = torch.from_numpy(np.concatenate([[caption], wrong]))
             _, sentences = self.evaluator.encoders.text(self.numbers[chosen], self.lengths[chosen])
             F.cosine_similarity(codes[k][None], sentences).argmax()

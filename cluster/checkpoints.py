@@ -138,9 +138,7 @@ def copy_checkpoint(source: Run, dest: Run, step: int) -> int:
     name = next((name for name, state in states.items() if state["step"] == step), next(iter(states)))
     state = states[name]
     files = {file: theirs.read(name, file, state) for file in state["files"]}
-    for other, _ in list(own.states("train")):
-        storage.remove(dest.path("checkpoints", other, "state.json"))
-        storage.remove_folder(dest.path("checkpoints", other))
+    before = [other for other, _ in own.states("train") if other != name]
     for file in ("vocabulary.json", "encoders.safetensors"):
         storage.write_bytes(dest.path(file), storage.read_bytes(source.path(file)))
     # What is exported with a checkpoint goes on from it.
@@ -151,4 +149,7 @@ def copy_checkpoint(source: Run, dest: Run, step: int) -> int:
     for file, content in files.items():
         storage.write_bytes(dest.path("checkpoints", name, file), content)
     dest.write_json(f"checkpoints/{name}/state.json", state)
+    for other in before:
+        storage.remove(dest.path("checkpoints", other, "state.json"))
+        storage.remove_folder(dest.path("checkpoints", other))
     return int(state["step"])

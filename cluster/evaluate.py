@@ -18,7 +18,8 @@ import numpy as np
 import ray
 import safetensors.torch
 import torch
-from ray.util import ActorPool
+from ray.util import ActorPool, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from safetensors import SafetensorError
 from tqdm import tqdm
 
@@ -54,7 +55,6 @@ class Candidate:
     generator: Generator
     step: int
     weights: str  # ema or raw
-    final: bool  # of the run's generator.safetensors, not of a checkpoint
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ def candidate(config: Config, run: Run, step: int | None = None) -> Candidate:
     """
     weights, trained = config.evaluate.weights, run.trained_steps()
     if weights == "ema" and step in (None, trained):
-        return Candidate(run.load_generator(), trained, weights, final=True)
+        return Candidate(run.load_generator(), trained, weights)
     checkpoints, wanted = Checkpoints(run), trained if step is None else step
     found = next((pair for pair in checkpoints.states("train") if pair[1]["step"] == wanted), None)
     if found is None:
@@ -90,7 +90,7 @@ def candidate(config: Config, run: Run, step: int | None = None) -> Candidate:
         tensors = EngineState.from_bytes(checkpoints.read(name, "generator.safetensors", state)).weights
     generator = build_generator(run.read_config().model)
     generator.load_state_dict(tensors)
-    return Candidate(generator.eval().requires_grad_(False), wanted, weights, final=step is None)
+    return Candidate(generator.eval().requires_grad_(False), wanted, weights)
 
 
 class _Worker:
@@ -99,6 +99,7 @@ class _Worker:
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.allow_tf32 = False  # float32, as the protocol says
         self._evaluator, self._run, self._ready = Evaluator(config, run, generator, device), run, False
 
     def feature_dimensions(self) -> int:
@@ -110,7 +111,7 @@ class _Worker:
     def encode(self, first: int, last: int) -> np.ndarray:
         return self._evaluator.encode(first, last).cpu().numpy()
 
-    def part(self, task: _Task, sentences: np.ndarray, save_images: str | None) -> _Sums:
+    def part(self, task: _Task, sentences: np.ndarray, save_images: str | None) -> tuple[_Task, _Sums]:
         if not self._ready:  # a worker that was started again has lost them
             self._evaluator.use(torch.from_numpy(sentences.copy()))
             self._ready = True
@@ -119,7 +120,7 @@ class _Worker:
         else:
             sums = self._evaluator.score(task.first, task.last, save_images)
         storage.write_bytes(self._run.path(task.file), to_bytes(sums))
-        return sums
+        return task, sums
 
     def images(self, indices: list[int]) -> np.ndarray:
         return self._evaluator.images(indices).permute(0, 2, 3, 1).cpu().numpy()
@@ -150,7 +151,8 @@ def evaluate(
     chosen = chosen or candidate(config, run)
     manifest, _ = load_manifest(config.data.url)
     about = _protocol(config, run, manifest)
-    folder = f"evaluations/parts-{_hash([about, chosen.sha256(), save_images])}"
+    generator = chosen.sha256()
+    folder = f"evaluations/parts-{_hash([about, generator, save_images, config.data.draw_birds])}"
     team = _Team(config, run, chosen.generator, save_images)
     try:
         real = _real(config, run, manifest, about, team, folder)
@@ -168,6 +170,7 @@ def evaluate(
         "features": config.evaluate.features,
         "step": chosen.step,
         "weights": chosen.weights,
+        "generator_sha256": generator,
         **extremes,
         "r_precision_by_class": _by_class(config, generated),
         "protocol": about,
@@ -175,11 +178,9 @@ def evaluate(
         "seconds": round(time.monotonic() - started, 1),
     }
     run.write_json(f"evaluations/{chosen.name}.json", result)
-    if chosen.final:
+    if chosen.step == run.trained_steps():
         run.write_json("evaluation.json", result)
-    for name in storage.list_folders(run.path("evaluations")):
-        if name.startswith("parts-"):
-            storage.remove_folder(run.path("evaluations", name))
+    storage.remove_folder(run.path(folder))
     return result
 
 
@@ -190,7 +191,7 @@ def _protocol(config: Config, run: Run, manifest: Manifest) -> dict[str, Any]:
         real: dict[str, Any] = {"statistics": given, "sha256": hashlib.sha256(storage.read_bytes(given)).hexdigest()}
     else:
         real = {"split": SPLIT, "images": part.samples, "sha256": _hash(asdict(part), 64)}
-    extractor = describe_extractor(config.evaluate, encoders)
+    extractor = describe_extractor(config.evaluate, encoders, config.objective.gamma3)
     return describe(config, extractor, real, part.captions_sha256, encoders)
 
 
@@ -237,15 +238,21 @@ class _Team:
         self._actors: list[Any] = []
         self._sentences: Any = None
         self._held: Any = None
+        self._places: Any = None
 
     def _start(self) -> None:
         if self._actors:
             return
-        config, workers = self._config, self._config.train.workers
-        gpu = 1 if ray.cluster_resources().get("GPU", 0) >= workers else 0
-        # A worker that is lost starts again and repeats its part. DEFAULT: in a sweep's trial Ray would put them into
-        # the trial's own resources.
-        kind = ray.remote(num_cpus=1, num_gpus=gpu, max_restarts=3, max_task_retries=3, scheduling_strategy="DEFAULT")(
+        config, there = self._config, ray.cluster_resources()
+        gpu = 1 if there.get("GPU", 0) else 0
+        # As many as there can be: an elastic cluster may hold fewer than training wants, and the scores are the same.
+        workers = max(1, min(config.train.workers, int(there.get("GPU" if gpu else "CPU", 0))))
+        # All places at once: trials of a sweep that each held half of what they need would wait for ever.
+        self._places = placement_group([{"CPU": 1, "GPU": gpu} if gpu else {"CPU": 1}] * workers, strategy="PACK")
+        ray.get(self._places.ready())
+        where = PlacementGroupSchedulingStrategy(self._places)
+        # A worker that is lost starts again and repeats its part.
+        kind = ray.remote(num_cpus=1, num_gpus=gpu, max_restarts=3, max_task_retries=3, scheduling_strategy=where)(
             _Worker
         )
         self._held = ray.put(self._generator)  # held here: an actor that starts again asks for it again
@@ -260,19 +267,31 @@ class _Team:
         """Of all tasks in order, so that the float64 sums do not depend on who finished first."""
         folder = tasks[0].folder
         there = set(storage.list_sizes(self._run.path(folder))) if self._run.has(folder) else set()
-        kept = {task: _kept(kind, self._run.path(task.file)) for task in tasks if task.file.split("/")[-1] in there}
-        left = [task for task in tasks if kept.get(task) is None]
+        left = [task for task in tasks if task.file.rsplit("/", 1)[-1] not in there]
         if left:
             self._start()
         if len(left) < len(tasks):
             print(f"      going on: {len(tasks) - len(left)} of {len(tasks)} parts are there", flush=True)
-        pool = ActorPool(self._actors)
-        fresh = pool.map(lambda actor, task: actor.part.remote(task, self._sentences, self._save), left)
+        pool, early = ActorPool(self._actors), dict[_Task, _S]()
+        # Whoever is free takes the next part; those that come before their turn wait.
+        fresh = pool.map_unordered(lambda actor, task: actor.part.remote(task, self._sentences, self._save), left)
+        waiting = set(left)
         with tqdm(total=tasks[-1].last, desc=tasks[0].kind, unit="image", dynamic_ncols=True) as bar:
             for task in tasks:
-                part = kept.pop(task, None)
-                yield next(fresh) if part is None else part
+                while task in waiting and task not in early:
+                    made, sums = next(fresh)
+                    early[made] = sums
+                part = early.pop(task) if task in waiting else self._kept_or_new(kind, task)
+                yield part
                 bar.update(task.last - task.first)
+
+    def _kept_or_new(self, kind: type[_S], task: _Task) -> _S:
+        """A part that was kept; made anew where it is damaged."""
+        if (sums := _kept(kind, self._run.path(task.file))) is not None:
+            return sums
+        self._start()
+        made: tuple[_Task, _S] = ray.get(self._actors[0].part.remote(task, self._sentences, self._save))
+        return made[1]
 
     def feature_dimensions(self) -> int:
         self._start()
@@ -287,6 +306,8 @@ class _Team:
     def dismiss(self) -> None:
         for actor in self._actors:
             ray.kill(actor)
+        if self._places is not None:
+            remove_placement_group(self._places)
 
 
 def _extremes(

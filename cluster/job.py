@@ -17,7 +17,7 @@ from datasets.manifest import check_shards, load_captions, load_manifest
 from datasets.pack import PackOptions, pack, read_source
 from datasets.vocabulary import Vocabulary
 from dmgan.config import Config, ConfigError
-from dmgan.metrics.features import check_extractor
+from dmgan.metrics.features import DAMSM, INCEPTION, check_extractor
 from dmgan.metrics.fid import read_moments
 from dmgan.protocol import SPLIT, departures, numbers, settings
 from dmgan.run import Run
@@ -160,7 +160,11 @@ def evaluate_stage(
     protocol = config.evaluate.protocol + (f" with {', '.join(changed)}" if changed else "")
     say("evaluate", f"{own.images} images from unseen captions, protocol {protocol}")
     for chosen in candidates:
-        _say_scores(evaluate(config, run, chosen, save_images), f"step {chosen.step}: " if steps else "")
+        name = f"evaluations/{chosen.name}.json"
+        result = run.read_json(name) if save_images is None and run.has(name) else {}
+        if result.get("settings") != settings(config) or result.get("generator_sha256") != chosen.sha256():
+            result = evaluate(config, run, chosen, save_images)
+        _say_scores(result, f"step {chosen.step}: " if steps else "")
 
 
 def _say_scores(result: dict[str, Any], prefix: str) -> None:
@@ -239,7 +243,11 @@ def check_weights(config: Config, run: Run, stages: Set[str]) -> None:
     if "evaluate" in stages:
         check_extractor(config.evaluate)
         if config.evaluate.real_statistics is not None:
-            read_moments(config.evaluate.real_statistics)
+            where = config.evaluate.real_statistics
+            dimensions = {DAMSM: config.model.word_dim, INCEPTION: 2048}.get(config.evaluate.features)
+            moments = read_moments(where)
+            if dimensions is not None:
+                moments.check(dimensions, f"evaluate.real_statistics={where}")
 
 
 def _wants_server(config: Config, run: Run) -> bool:

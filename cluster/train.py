@@ -277,16 +277,22 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
 
 
 def samples_of(config: Config, run: Run, encoders: Any) -> Any:
-    """The run's fixed captions and noise: the first captions of as many test classes."""
+    """The run's fixed captions and noise."""
+    from dmgan.samples import FixedSamples
+
+    return FixedSamples(encoders, run.read_vocabulary(), sample_captions(config.data.url), config)
+
+
+def sample_captions(url: str) -> list[str]:
+    """The first captions of a few test classes."""
     from datasets.manifest import load_captions
     from dmgan.samples import FixedSamples
 
     chosen: dict[int, str] = {}
-    for entry in load_captions(config.data.url, "test"):
+    for entry in load_captions(url, "test"):
         chosen.setdefault(entry.class_id, entry.captions[0])
     step = max(1, len(chosen) // FixedSamples.ROWS)
-    captions = list(chosen.values())[::step][: FixedSamples.ROWS]
-    return FixedSamples(encoders, run.read_vocabulary(), captions, config)
+    return list(chosen.values())[::step][: FixedSamples.ROWS]
 
 
 def _engine(module: torch.nn.Module, lr: float, config: Config, batch_size: int, accumulate: int = 1) -> Any:

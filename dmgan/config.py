@@ -234,8 +234,10 @@ class Tune(Section):
     search: Literal["optuna", "random"] | None = Field(
         None, description="how values are chosen: optuna unless the space has a grid"
     )
-    scheduler: Literal["asha", "pbt", "none"] = Field(
-        "asha", description="stop what falls behind; or let it go on from a better trial with changed values"
+    scheduler: Literal["asha", "pbt", "none"] | None = Field(
+        None,
+        description="asha stops what falls behind, pbt lets it go on from a better trial with changed values; "
+        "unset: asha unless the space has a grid",
     )
     first_rung: Positive = Field(10000, description="steps at which trials are evaluated and compared first")
     reduction: Annotated[int, Field(ge=2)] = Field(
@@ -287,7 +289,10 @@ def presets() -> list[str]:
 
 
 def load_config(name_or_path: str | Path | Config | None = None, overrides: Iterable[str] = ()) -> Config:
-    """The configuration of a preset, a YAML file or another one, with KEY=VALUE overrides. Raises ConfigError."""
+    """The configuration of a preset, a YAML file (a path or s3://) or another one, with KEY=VALUE overrides.
+
+    Raises ConfigError.
+    """
     tree = name_or_path.model_dump() if isinstance(name_or_path, Config) else _read(name_or_path or DEFAULT_PRESET)
     for assignment in overrides:
         key, separator, value = assignment.partition("=")
@@ -323,10 +328,10 @@ def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, Any]:
     path = _PRESETS / f"{name_or_path}.yaml"
     if not path.exists():
         path = Path(name_or_path)
-        if not path.is_file():
+        if "://" not in str(name_or_path) and not path.is_file():
             raise ConfigError(f"--config {name_or_path}: neither a preset ({', '.join(presets())}) nor a file")
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = yaml.safe_load(_remote(str(name_or_path)) if "://" in str(name_or_path) else path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if tree is None:
@@ -335,6 +340,12 @@ def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, Any]:
         raise ConfigError(f"{path}: expected sections such as 'train:', found {type(tree).__name__}")
     base = tree.pop("preset", None)
     return _merge(_read(base, depth + 1), tree) if base is not None else tree
+
+
+def _remote(url: str) -> str:
+    from datasets import storage  # with it comes what reaches buckets, which few configurations need
+
+    return storage.read_bytes(url).decode()
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

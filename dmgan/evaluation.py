@@ -134,7 +134,9 @@ class Evaluator:
         where = {text: i for i, text in enumerate(distinct)}
         self._distinct = np.array([where[text] for text in self.captions.texts])
         self._words, self._lengths = caption_tensors(distinct, run.read_vocabulary(), self.options.max_words)
-        self._distractors = Distractors(self.captions.classes, self.numbers.distractors, self.options.seed)
+        self._distractors = Distractors(
+            self.captions.classes, self._distinct, self.numbers.distractors, self.options.seed
+        )
         self._fidelity = None if self.options.features == DAMSM else FidelityFeatures(self.options, device)
 
     @torch.no_grad()
@@ -163,8 +165,9 @@ class Evaluator:
         """Take the sentences of all distinct captions, which `encode` gave on this worker or on several."""
         sentences = sentences.to(self.device)
         self._unit_sentences = F.normalize(sentences, dim=1)
-        prototypes = self._prototypes(sentences)
-        self.extractor: Extractor = self._fidelity or DamsmFeatures(prototypes, self.config.objective.gamma3)
+        self.extractor: Extractor = self._fidelity or DamsmFeatures(
+            self._prototypes(sentences), self.config.objective.gamma3
+        )
 
     def _prototypes(self, sentences: Tensor) -> Tensor:
         """The mean sentence of every class: (classes, N_w)."""
@@ -207,8 +210,9 @@ class Evaluator:
     def match(self, codes: Tensor, indices: range) -> tuple[Tensor, Tensor]:
         """Matching scores (N,) of the images' codes (N, N_w), and whether R-precision counts them (N,)."""
         captions = self.captions.of(indices)
-        classes = self.captions.classes[captions].tolist()
-        wrong = np.stack([self._distractors.of(k, c) for k, c in zip(indices, classes, strict=True)])
+        own_classes, own_texts = self.captions.classes[captions].tolist(), self._distinct[captions].tolist()
+        drawn = zip(indices, own_classes, own_texts, strict=True)
+        wrong = np.stack([self._distractors.of(*each) for each in drawn])
         own, others = (torch.from_numpy(self._distinct[numbers]).to(self.device) for numbers in (captions, wrong))
         return matching_scores(codes, self._unit_sentences[own], self._unit_sentences[others])
 

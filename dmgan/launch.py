@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (ClusterError, ConfigError, LocalS3Error, ManifestError, SourceError, StorageError) as error:
-        print(f"dmgan: {error}", file=sys.stderr)
+        # What a worker raised comes as Ray's error of that kind, whose text is a traceback.
+        print(f"dmgan: {getattr(error, 'cause', error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("dmgan: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -129,12 +130,13 @@ def _run(options: argparse.Namespace) -> int:
             return 0
         job.main_job(config, run)
         return 0
+    steps = _steps(options.steps, run)
     with job.opened(config, run, {options.command} - {"report"}):
         if options.command == "pretrain":
             job.training_stages(config, run, until="pretrain")
         elif options.command == "evaluate":
             images = options.save_images and storage.absolute(options.save_images)
-            job.evaluate_stage(config, run, _steps(options.steps, run), images)
+            job.evaluate_stage(config, run, steps, images)
         else:
             job.report_stage(config, run, [_evaluated(storage.join(folder, name)) for name in options.beside or ()])
     return 0
@@ -162,9 +164,13 @@ def _steps(text: str | None, run: Run) -> list[int] | None:
     if text == "all":
         return there
     try:
-        return [int(part) for part in text.split(",")]
+        steps = [int(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(f"--steps {text}: expected all, or steps such as 500,1000") from None
+    if missing := [step for step in steps if step not in there]:
+        listed = ", ".join(map(str, there))
+        raise ConfigError(f"--steps {text}: no checkpoint of step {missing[0]}; there are: {listed}")
+    return steps
 
 
 def _config(options: argparse.Namespace, run: Run) -> Config:
@@ -200,6 +206,10 @@ def _tune(options: argparse.Namespace, config: Config, sweep: Run) -> int:
 
     if options.search is not None:
         space = load_space(options.search, config)
+        if options.trials is not None and space.trials(options.trials) == space.trials(options.trials + 1):
+            raise ConfigError(
+                f"--trials {options.trials}: expected none: {options.search} is a grid of {space.trials(1)} trials"
+            )
     elif sweep.has("sweep.json"):
         space = parse_space(sweep.read_json("sweep.json")["space"], config, sweep.path("sweep.json"))
     else:

@@ -15,6 +15,8 @@ from typing import Any
 
 from dmgan import __version__
 from dmgan.config import Config, Evaluate
+from dmgan.metrics.features import OWN_WEIGHTS
+from dmgan.metrics.gathered import NEIGHBOURS, kid_protocol
 
 __all__ = ["PROTOCOLS", "SPLIT", "Numbers", "departures", "describe", "differences", "numbers", "settings"]
 
@@ -42,11 +44,12 @@ def numbers(options: Evaluate) -> Numbers:
 def settings(config: Config) -> dict[str, Any]:
     """What of the configuration the scores depend on: an evaluation with the same need not be repeated."""
     chosen = config.evaluate.model_dump(exclude=_NO_SETTINGS) | asdict(numbers(config.evaluate))
-    return {"data": config.data.url, **chosen}
+    gamma3 = {"gamma3": config.objective.gamma3} if config.evaluate.features == "damsm" else {}
+    return {"data": config.data.url, **chosen, **gamma3}
 
 
-def departures(config: Config) -> list[str]:
-    """In what an evaluation differs from the protocol it names."""
+def departures(config: Config, extractor: dict[str, Any] | None = None) -> list[str]:
+    """In what an evaluation differs from the protocol it names, its extractor included where it is described."""
     options = config.evaluate
     named, own = asdict(PROTOCOLS[options.protocol]), asdict(numbers(options))
     found = [f"{key} {own[key]:,}, not {value:,}" for key, value in named.items() if own[key] != value]
@@ -55,8 +58,12 @@ def departures(config: Config) -> list[str]:
             "features": (options.features, "inception-v3"),
             "pixels": (config.model.image_sizes[-1], 256),
             "weights": (options.weights, "ema"),
+            "features_classes": (options.features_classes, 1008),
+            "real images": (options.real_statistics or "of the split", "of the split"),
         }
         found += [f"{key} {value}, not {wanted}" for key, (value, wanted) in expected.items() if value != wanted]
+        if extractor is not None and extractor.get("weights", OWN_WEIGHTS) != OWN_WEIGHTS:
+            found.append(f"extractor's weights {extractor['weights_sha256'][:8]}…, not {OWN_WEIGHTS}")
     return found
 
 
@@ -64,7 +71,7 @@ def describe(
     config: Config, extractor: dict[str, Any], real: dict[str, Any], captions_sha256: str, encoders_sha256: str
 ) -> dict[str, Any]:
     """The whole protocol, as it is written beside the scores."""
-    options, own, changed = config.evaluate, numbers(config.evaluate), departures(config)
+    options, own, changed = config.evaluate, numbers(config.evaluate), departures(config, extractor)
     return {
         "name": f"{options.protocol}, changed" if changed else options.protocol,
         "departures": changed,
@@ -81,6 +88,8 @@ def describe(
         "extractor": extractor,
         "dtype": {"networks": "float32", "sums": "float64"},
         "inception_score": {"splits": own.splits},
+        "kid": kid_protocol() if options.kid else None,
+        "precision_recall": {"neighbours": NEIGHBOURS} if options.precision_recall else None,
         "r_precision": {
             "r": 1,
             "distractors": own.distractors,
@@ -118,6 +127,6 @@ def source_sha256() -> str:
     """Of the code that makes and scores images."""
     found = hashlib.sha256()
     root = Path(__file__).parents[1]
-    for path in sorted([*(root / "dmgan").rglob("*.py"), *(root / "datasets").rglob("*.py")]):
+    for path in sorted(path for folder in ("cluster", "datasets", "dmgan") for path in (root / folder).rglob("*.py")):
         found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return found.hexdigest()

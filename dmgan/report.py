@@ -16,7 +16,7 @@ from dmgan.config import Config
 from dmgan.figures import percent, picture, svg
 from dmgan.generator import GeneratorOutput
 from dmgan.pixels import to_array
-from dmgan.report_scores import score_sections
+from dmgan.report_scores import read_evaluation, score_sections
 from dmgan.run import Run
 from dmgan.samples import FixedSamples
 from dmgan.words import Word, top_words
@@ -45,7 +45,7 @@ pre { background: #f3f6fa; padding: .8rem; overflow-x: auto; font-size: .8rem; }
 
 def write_report(config: Config, run: Run, samples: FixedSamples, beside: Sequence[Run] = ()) -> str:
     """Write RUN/report.html from the run's files and its generator, its scores with those of `beside`; where it is."""
-    evaluation = run.read_json("evaluation.json") if run.has("evaluation.json") else None
+    evaluation = read_evaluation(run, "evaluation.json") if run.has("evaluation.json") else None
     output = samples.output(run.load_generator())
     sections = [
         _headline(config, run, evaluation),
@@ -79,6 +79,8 @@ def _headline(config: Config, run: Run, evaluation: dict[str, Any] | None) -> st
             (f"{evaluation['inception_score']['mean']:.2f}", f"IS on {evaluation['features']} features"),
             *cards,
         ]
+        if evaluation["step"] != run.trained_steps():
+            cards.insert(0, (str(evaluation["step"]), "steps of the generator that the scores are of"))
         if "colour_accuracy" in evaluation:
             cards.insert(
                 1,

@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 
 from datasets import storage
+from dmgan.config import ConfigError
 from dmgan.figures import percent, picture, svg
 from dmgan.protocol import differences
 from dmgan.run import Run
 
-__all__ = ["PUBLISHED", "score_sections"]
+__all__ = ["PUBLISHED", "read_evaluation", "score_sections"]
 
 # Zhu et al. (2019), Tables 1 and 2: method, data, IS, FID, R-precision %; and of the weights they released, their
 # repository's figures.
@@ -48,14 +49,22 @@ def score_sections(run: Run, beside: Sequence[Run] = ()) -> str:
 
 
 def _read(run: Run) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = run.read_json("evaluation.json") if run.has("evaluation.json") else None
+    return read_evaluation(run, "evaluation.json") if run.has("evaluation.json") else None
+
+
+def read_evaluation(run: Run, name: str) -> dict[str, Any]:
+    """An evaluation of this version. Raises ConfigError where it is of another, or damaged."""
+    found = run.read_json(name)
+    wanted = ("fid", "inception_score", "r_precision", "protocol", "settings", "best", "r_precision_by_class", "step")
+    if not isinstance(found, dict) or any(key not in found for key in wanted):
+        raise ConfigError(f"{run.path(name)}: of another version; run `python -m dmgan.launch evaluate` again")
     return found
 
 
 def _by_step(run: Run) -> list[dict[str, Any]]:
     """All evaluations of the run, by step."""
     names = storage.list_sizes(run.path("evaluations")) if run.has("evaluations") else {}
-    found = [run.read_json(f"evaluations/{name}") for name in names if name.endswith(".json")]
+    found = [read_evaluation(run, f"evaluations/{name}") for name in names if name.endswith(".json")]
     return sorted(found, key=lambda evaluation: evaluation["step"])
 
 

@@ -93,22 +93,14 @@ def importances(table: pd.DataFrame, parameters: Sequence[Parameter]) -> dict[st
     Empty with fewer than four trials, or where they are all as good.
     """
     import optuna
-    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
     if len(table) < _FEWEST or table["score"].nunique() < 2:
         return {}
-    distributions: dict[str, BaseDistribution] = {}
-    for p in parameters:
-        if p.kind in ("choice", "grid"):
-            distributions[p.key] = CategoricalDistribution([str(v) for v in p.values])
-        elif p.kind == "randint":
-            distributions[p.key] = IntDistribution(p.values[0], p.values[1] - 1)
-        else:
-            distributions[p.key] = FloatDistribution(p.values[0], p.values[1], log=p.is_logarithmic)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
-    for row in table.to_dict("records"):  # an integer stays one
-        values = {p.key: str(row[p.key]) if p.kind in ("choice", "grid") else row[p.key] for p in parameters}
+    distributions = {p.key: p.distribution() for p in parameters}
+    for row in table.to_dict("records"):
+        values = {p.key: p.nearest(row[p.key]) for p in parameters}
         study.add_trial(
             optuna.trial.create_trial(params=values, distributions=distributions, value=float(row["score"]))
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import json
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +19,8 @@ from dmgan.protocol import differences
 from dmgan.run import Run
 from dmgan.samples import FixedSamples
 from tune import figures
-from tune.results import FINISHED, RUNNING, Trial, load_trials, trial_run
-from tune.space import Space, parse_space
+from tune.results import RUNNING, Trial, load_trials, trial_run
+from tune.space import Space, parse_space, scheduler_of
 
 __all__ = ["write_report"]
 
@@ -93,7 +95,10 @@ class _Sweep:
             for rung in trial.rungs
             if rung["step"] == step
         ]
-        return pd.DataFrame(rows, columns=["trial", *names, *self.space.keys])
+        table = pd.DataFrame(rows, columns=["trial", *names, *self.space.keys])
+        for key in self.space.keys:  # as they were given: pandas would make 1 of a list with 0.5 in it 1.0
+            table[key] = pd.Series([row[key] for row in rows], dtype=object, index=table.index)
+        return table
 
     @property
     def common_step(self) -> int:
@@ -128,7 +133,7 @@ def _rows(sweep: _Sweep) -> list[dict[str, Any]]:
             "FID": trial.last("fid"),
             "R-precision": trial.last("r_precision"),
             "IS": trial.last("inception_score"),
-            "hours": round(trial.hours, 4),
+            "hours": round(trial.cost(), 4),
             "why": trial.reason,
             "run": f"trials/{trial.id}",
         }
@@ -158,7 +163,7 @@ def _facts(sweep: _Sweep) -> list[tuple[str, str]]:
     kind = "GPU hours" if any(trial.gpu for trial in sweep.trials) else "hours of CPU cores"
     facts = [
         (f"{len(sweep.trials)} / {sweep.state['trials']}", "trials"),
-        (f"{sum(trial.hours for trial in sweep.trials):.2f}", f"{kind}, training and evaluation"),
+        (f"{sum(trial.cost() for trial in sweep.trials):.2f}", f"{kind}, training and evaluation of the trials"),
         *((str(states.count(state)), state) for state in sorted(set(states))),
     ]
     if sweep.scored:
@@ -204,7 +209,8 @@ def _notes(sweep: _Sweep) -> list[str]:
 def _method(sweep: _Sweep) -> str:
     options = sweep.config.tune
     search = "grid" if sweep.space.has_grid else options.search or "optuna"
-    scheduler = {"asha": "ASHA", "pbt": "PBT", "none": "no early stopping"}[options.scheduler]
+    kind = scheduler_of(sweep.space, options)
+    scheduler = {"asha": "ASHA", "pbt": "PBT", "none": "no early stopping"}[kind]
     return f"{search}, {scheduler}, seed {options.seed}"
 
 
@@ -245,7 +251,7 @@ def _best(sweep: _Sweep) -> str:
     )
     return (
         f"<h2>Best configuration: {sweep.label(best)}</h2><table>{rows}</table><p>Run it: <code>python -m "
-        f"dmgan.launch --config {html.escape(sweep.run.path('best.yaml'))} --name best</code></p>"
+        f"dmgan.launch --config {html.escape(shlex.quote(sweep.run.path('best.yaml')))} --name best</code></p>"
         "<details><summary>best.yaml</summary>"
         f"<pre>{html.escape(_best_yaml(sweep))}</pre></details>"
     )
@@ -316,7 +322,7 @@ def _figure(figure: Any) -> str:
 
 
 def _seeds(sweep: _Sweep) -> str:
-    """Over seeds: mean ± standard deviation of every configuration."""
+    """Over seeds: mean ± standard deviation (n − 1) of every configuration."""
     table = _over_seeds(sweep)
     if table is None:
         return ""
@@ -338,10 +344,12 @@ def _over_seeds(sweep: _Sweep) -> pd.DataFrame | None:
         return None
     table = sweep.table(scored[0].step)
     rows = []
-    for values, part in table.groupby(keys, sort=True):
-        row = dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True)) | {"seeds": len(part)}
+    table["group"] = [json.dumps([row[key] for key in keys]) for row in table.to_dict("records")]
+    for _, part in table.groupby("group", sort=False):
+        row = {key: part[key].iloc[0] for key in keys} | {"seeds": len(part)}
         for name, label, factor in (("fid", "FID ↓", 1), ("r_precision", "R-precision ↑ (%)", 100)):
-            row[label] = f"{factor * part[name].mean():.3f} ± {factor * part[name].std(ddof=0):.3f}"
+            values = factor * part[name].astype(float)
+            row[label] = f"{values.mean():.3f} ± {values.std(ddof=1):.3f}" if len(part) > 1 else f"{values.mean():.3f}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -357,7 +365,7 @@ def _samples(sweep: _Sweep) -> str:
         try:
             columns[f"{name}: {sweep.label(trial)}, step {trial.step}"] = _images(sweep, trial)
         except (ConfigError, storage.StorageError):
-            if sweep.state["state"] == FINISHED:
+            if sweep.state["state"] != RUNNING:
                 raise
             return ""  # a trial that is running replaces its files
     captions = next(iter(columns.values()))[0]
@@ -375,12 +383,11 @@ def _samples(sweep: _Sweep) -> str:
 
 
 def _images(sweep: _Sweep, trial: Trial) -> tuple[list[str], Any]:
-    from cluster.train import samples_of
-
     run = trial_run(sweep.run, trial.id)
     config = run.read_config()
     config.train.seed = 0  # the noise of all
-    samples: FixedSamples = samples_of(config, run, run.load_encoders(config))
+    # The captions were noted at the start: the bucket need not be there for the report.
+    samples = FixedSamples(run.load_encoders(config), run.read_vocabulary(), sweep.state["captions"], config)
     return samples.captions, to_array(samples.output(run.load_generator()).images[-1])
 
 
@@ -393,7 +400,7 @@ def _markdown(sweep: _Sweep, rows: list[dict[str, Any]]) -> str:
         lines += [
             f"## Best: {sweep.label(best)}",
             "",
-            f"    python -m dmgan.launch --config {sweep.run.path('best.yaml')}",
+            f"    python -m dmgan.launch --config {shlex.quote(sweep.run.path('best.yaml'))}",
             "",
         ]
         lines += [f"- `{key}`: {_short(value)}" for key, value in best.values.items()]

@@ -6,6 +6,7 @@ STORAGE/NAME/trials/ID/            a run each, with trial.json: values, state, s
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field
 from math import log
 from typing import Any
@@ -14,19 +15,35 @@ from datasets import storage
 from dmgan.config import Tune
 from dmgan.run import Run
 
-__all__ = ["FAILED", "FINISHED", "RUNNING", "STOPPED", "Trial", "load_trials", "rungs", "score_of", "trial_run"]
+__all__ = [
+    "FAILED",
+    "FINISHED",
+    "LEFT",
+    "RUNNING",
+    "STOPPED",
+    "Trial",
+    "load_trial",
+    "load_trials",
+    "rungs",
+    "score_of",
+]
+__all__ += ["trial_run"]
 
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped early", "failed"
+LEFT = "not finished"  # the sweep ended before; it goes on if the sweep does
 
 
 @dataclass
 class Trial:
     id: str
-    values: dict[str, Any]  # of the keys searched over
+    planned: dict[str, Any]  # values of the keys searched over, as it was begun
+    values: dict[str, Any]  # as they are: PBT changes them
     state: str = RUNNING
     reason: str = ""  # of failing or stopping, one line
     started: float = 0.0  # seconds since 1970
     hours: float = 0.0  # of workers: GPU hours where they have GPUs, else hours of cores
+    busy_since: float = 0.0  # when the work began that `hours` has not yet; 0: none is done
+    workers: int = 1
     gpu: bool = False
     rungs: list[dict[str, Any]] = field(default_factory=list)  # step, score, fid, r_precision, inception_score
     changes: list[dict[str, Any]] = field(default_factory=list)  # pbt: step, from (a trial), values
@@ -40,8 +57,26 @@ class Trial:
         """At the last rung; smaller is better."""
         return self.rungs[-1]["score"] if self.rungs else None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a sweep that goes on has to go on with it."""
+        return self.state in (RUNNING, LEFT)
+
     def last(self, name: str) -> float | None:
         return self.rungs[-1][name] if self.rungs else None
+
+    def work_began(self) -> None:
+        self.busy_since = time.time()
+
+    def work_ended(self) -> None:
+        self.hours, self.busy_since = self.cost(), 0.0
+
+    def cost(self) -> float:
+        """Worker hours, with those of work that is being done."""
+        now = (
+            (time.time() - self.busy_since) * self.workers / 3600 if self.busy_since and self.state == RUNNING else 0.0
+        )
+        return self.hours + now
 
     def save(self, sweep: Run) -> None:
         trial_run(sweep, self.id).write_json("trial.json", asdict(self))
@@ -57,23 +92,23 @@ def load_trial(sweep: Run, trial_id: str) -> Trial | None:
 
 
 def load_trials(sweep: Run) -> list[Trial]:
-    """All trials in the order in which they were started."""
+    """All trials in the order in which they were begun."""
     names = storage.list_folders(sweep.path("trials")) if sweep.has("trials") else []
     found = [trial for name in names if (trial := load_trial(sweep, name)) is not None]
     return sorted(found, key=lambda trial: (trial.started, trial.id))
 
 
-def rungs(options: Tune, steps: int) -> list[int]:
+def rungs(scheduler: str, options: Tune, steps: int) -> list[int]:
     """The steps at which trials are evaluated; the last is the end.
 
     Apart by a factor for ASHA, evenly for PBT, which changes values at each.
     """
-    if options.scheduler == "none" or options.first_rung >= steps:
+    if scheduler == "none" or options.first_rung >= steps:
         return [steps]
     found, step = [], options.first_rung
     while step < steps:
         found.append(step)
-        step = step * options.reduction if options.scheduler == "asha" else step + options.first_rung
+        step = step * options.reduction if scheduler == "asha" else step + options.first_rung
     return [*found, steps]
 
 

@@ -11,22 +11,37 @@ A preset or a YAML file of lines such as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from dmgan.config import Config, ConfigError, known_keys, load_config, suggestion
+from dmgan.config import Config, ConfigError, Tune, known_keys, load_config, suggestion
 
-__all__ = ["Parameter", "Space", "load_space", "parse_space", "presets"]
+__all__ = ["Parameter", "Space", "assignments", "load_space", "parse_space", "presets", "scheduler_of"]
 
 _PRESETS = Path(__file__).parent / "presets"
 _LISTS, _RANGES = ("choice", "grid"), ("uniform", "loguniform", "randint")
 # Scores of other data or protocols do not compare, and a sweep has one set of rules.
-_NOT_SEARCHED = ("data.url", "data.draw_birds", "data.local_s3", "evaluate.", "tune.", "checkpoint.", "train.max_steps")
+_NOT_SEARCHED: tuple[str, ...] = (
+    *("data.url", "data.draw_birds", "data.local_s3", "evaluate.", "tune.", "checkpoint.", "pretrain.encoders"),
+    *("train.max_steps", "train.epochs", "train.workers", "train.min_workers"),  # a trial's length and place
+    *("model.base_size", "model.refinements"),  # the dataset's size
+)
+# What the encoders are trained with: trials that differ in it cannot share them.
+_OF_ENCODERS: tuple[str, ...] = (
+    *("pretrain.", "model.embedding_dim", "model.image_encoder", "objective.gamma", "objective.negatives"),
+    *("data.", "train.precision", "train.accumulate"),
+)
+_COMBINATIONS = 256  # tried before a sweep starts
 
 
 @dataclass(frozen=True)
@@ -34,10 +49,6 @@ class Parameter:
     key: str
     kind: str  # choice, grid, uniform, loguniform, randint
     values: tuple[Any, ...]  # those to choose from, or the two ends
-
-    @property
-    def is_number(self) -> bool:
-        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
 
     @property
     def is_logarithmic(self) -> bool:
@@ -55,6 +66,27 @@ class Parameter:
             *self.values
         )
 
+    def sampled(self) -> Any:
+        """As Ray Tune has it where a grid's values are given by hand."""
+        from ray import tune
+
+        return tune.choice(list(self.values)) if self.kind == "grid" else self.domain()
+
+    def distribution(self) -> BaseDistribution:
+        """As Optuna has it."""
+        if self.kind in _LISTS:
+            return CategoricalDistribution(self.values)
+        if self.kind == "randint":
+            return IntDistribution(self.values[0], self.values[1] - 1)
+        return FloatDistribution(self.values[0], self.values[1], log=self.is_logarithmic)
+
+    def nearest(self, value: Any) -> Any:
+        """The value, or the end of the range that it is beyond."""
+        if self.kind in _LISTS:
+            return value
+        low, high = self.values[0], self.values[1] - (self.kind == "randint")
+        return min(max(value, low), high)
+
 
 @dataclass(frozen=True)
 class Space:
@@ -67,6 +99,26 @@ class Space:
     @property
     def has_grid(self) -> bool:
         return any(parameter.kind == "grid" for parameter in self.parameters)
+
+    @property
+    def shares_encoders(self) -> bool:
+        """Whether trials with the same N_w can have the same encoders."""
+        return not any(key.startswith(_OF_ENCODERS) for key in self.keys)
+
+    def plan(self, trials: int, seed: int) -> list[dict[str, Any]]:
+        """The values of all trials: every combination of the grids, the rest drawn by the seed."""
+        random = np.random.RandomState(seed)
+        grids = [p for p in self.parameters if p.kind == "grid"]
+        rounds = self.trials(trials) // prod(len(p.values) for p in grids)
+        return [
+            {
+                p.key: chosen[p.key] if p.kind == "grid" else _plain(p.domain().sample(random_state=random))
+                for p in self.parameters
+            }
+            for _ in range(rounds)
+            for combination in product(*(p.values for p in grids))
+            for chosen in [dict(zip((p.key for p in grids), combination, strict=True))]
+        ]
 
     def trials(self, wanted: int) -> int:
         """How many there will be: the combinations of the grids, `wanted` times if anything is left to chance."""
@@ -102,14 +154,11 @@ def parse_space(tree: Any, config: Config, where: str) -> Space:
     if not isinstance(tree, dict) or not tree:
         raise ConfigError(f"{where}: expected lines such as objective.lambda_damsm: {{loguniform: [0.1, 100]}}")
     parameters = tuple(_parameter(str(key), entry, where) for key, entry in tree.items())
-    for parameter in parameters:
-        for value in _tried(parameter):
-            try:
-                load_config(
-                    config, [f"{parameter.key}={yaml.safe_dump(value, default_flow_style=True).split(chr(10))[0]}"]
-                )
-            except ConfigError as error:
-                raise ConfigError(f"{where}: {error}") from error
+    for values in _combinations(parameters):
+        try:
+            load_config(config, assignments(values))
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
     space = Space(parameters)
     _check_method(space, config, where)
     return space
@@ -126,6 +175,7 @@ def _parameter(key: str, entry: Any, where: str) -> Parameter:
     ((kind, values),) = entry.items()
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise ConfigError(f"{where}: {key}: {kind}: expected a list, got {values!r}")
+    values = [_number(value) for value in values]
     if any(isinstance(value, list | dict) for value in values) or len(set(map(str, values))) < len(values):
         raise ConfigError(f"{where}: {key}: {kind}: expected different single values, got {values!r}")
     if kind in _RANGES:
@@ -143,22 +193,76 @@ def _check_range(what: str, kind: str, values: Sequence[Any]) -> None:
         raise ConfigError(f"{what}: expected integers, got {list(values)!r}")
 
 
+def _combinations(parameters: Sequence[Parameter]) -> Iterator[dict[str, Any]]:
+    """What must be accepted for all to be: each value with the first ones of the others, and many combinations."""
+    tried = {p.key: _tried(p) for p in parameters}
+    first = {key: values[0] for key, values in tried.items()}
+    if prod(len(values) for values in tried.values()) <= _COMBINATIONS:
+        yield from (dict(zip(tried, values, strict=True)) for values in product(*tried.values()))
+        return
+    for key, values in tried.items():
+        yield from (first | {key: value} for value in values)
+    random = np.random.RandomState(0)
+    for _ in range(_COMBINATIONS):
+        yield {key: values[random.randint(len(values))] for key, values in tried.items()}
+
+
 def _tried(parameter: Parameter) -> list[Any]:
-    """Values that, if they are accepted, all are."""
+    """Values that, if they are accepted, all are; for a range with one between that is no integer."""
     if parameter.kind == "randint":
-        return [parameter.values[0], parameter.values[1] - 1]
+        return (
+            list(range(*parameter.values))
+            if parameter.values[1] - parameter.values[0] <= 1000
+            else list(parameter.values)
+        )
+    if parameter.kind in _RANGES:
+        low, high = parameter.values
+        return [low, low + 0.618 * (high - low), high]
     return list(parameter.values)
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def assignments(values: Mapping[str, Any]) -> list[str]:
+    """KEY=VALUE of a trial's values, as `load_config` takes them."""
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def _number(value: Any) -> Any:
+    """YAML reads 1e-5, without a point, as a text."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
 
 
 def _check_method(space: Space, config: Config, where: str) -> None:
     options = config.tune
     if space.has_grid and options.search == "optuna":
         raise ConfigError(f"tune.search=optuna: expected random: {where} has a grid, which Optuna does not walk")
+    if options.scheduler == "asha" and any(p.key == "train.seed" and p.kind == "grid" for p in space.parameters):
+        raise ConfigError(
+            f"tune.scheduler=asha: expected none: {where} has a grid of seeds, and their mean would be of those "
+            "alone that were not stopped"
+        )
+    damsm = config.evaluate.features == "damsm" and options.objective != "r_precision"
+    if damsm and ("model.word_dim" in space.keys or not space.shares_encoders):
+        raise ConfigError(
+            f"evaluate.features=damsm: {where} has keys that change the encoders, and with them what FID is on; "
+            "expected another extractor, or tune.objective=r_precision"
+        )
     if options.scheduler == "pbt":
-        fixed = [key for key in space.keys if not key.startswith(("optimizer.", "objective."))]
+        fixed = [key for key in space.keys if not key.startswith(("optimizer.", "objective.lambda"))]
         if fixed or space.has_grid:
             what = fixed[0] if fixed else "a grid"
             raise ConfigError(
-                f"tune.scheduler=pbt: expected optimizer.* and objective.* with ranges or choices alone: {where} has "
-                f"{what}, and a trial goes on from the weights of another"
+                f"tune.scheduler=pbt: expected optimizer.* and objective.lambda_* with ranges or choices alone: "
+                f"{where} has {what}, and a trial goes on from the weights of another"
             )
+
+
+def scheduler_of(space: Space, options: Tune) -> str:
+    """asha, pbt or none."""
+    return options.scheduler or ("none" if space.has_grid else "asha")

@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-import warnings
-from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import ray
 
 from cluster import job
 from cluster.job import ClusterError
-from cluster.train import planned_steps, storage_environment
+from cluster.train import planned_steps, sample_captions, storage_environment
+from datasets import storage
 from datasets.manifest import load_manifest
 from dmgan.config import Config, ConfigError
 from dmgan.run import Run
 from tune.report import write_report
-from tune.results import FAILED, FINISHED, RUNNING, STOPPED, load_trial, load_trials, rungs
-from tune.space import Parameter, Space
+from tune.results import FAILED, FINISHED, LEFT, RUNNING, STOPPED, Trial, load_trial, load_trials, rungs
+from tune.space import Space, scheduler_of
 from tune.trial import encoders_key, run_trial, trial_config
 
 __all__ = ["run_sweep"]
 
 SPARE_CPUS = 1  # for the trials themselves, beside their workers
 _BUDGET_SECONDS = 5.0  # between looks at what has been used
-_SCORES = ("step", "score", "fid", "r_precision")
 
 
-class _Environment:
-    """Holds what reaches storage in memory: what Tune is given it writes to storage."""
+class _Registry:
+    """Knows how to reach storage, in memory alone (what Tune is given it writes to storage), and who is which trial.
 
-    def __init__(self, variables: dict[str, str]) -> None:
-        self._variables = variables
+    trial.json is the truth of a sweep; Tune begins anew at each start, with what there is left to do.
+    """
 
-    def get(self) -> dict[str, str]:
+    def __init__(self, sweep: Run, variables: dict[str, str]) -> None:
+        os.environ.update(variables)
+        self._sweep, self._variables = sweep, variables
+        self._names: dict[str, str] = {}  # Tune's → ours
+
+    def environment(self) -> dict[str, str]:
         return self._variables
+
+    def claim(self, tune_id: str, values: dict[str, Any]) -> str:
+        """The trial that Tune's is: one with these values that nobody goes on with, or else a new one."""
+        if tune_id not in self._names:
+            known = load_trials(self._sweep)
+            taken = set(self._names.values())
+            free = [t for t in known if t.is_open and t.values == values and t.id not in taken]
+            trial = free[0] if free else Trial(f"{len(known) + 1:03d}", values, values, started=time.time())
+            if not free:
+                trial.save(self._sweep)
+            self._names[tune_id] = trial.id
+        return self._names[tune_id]
+
+    def name(self, tune_id: str) -> str | None:
+        return self._names.get(tune_id)
 
 
 def run_sweep(config: Config, space: Space, sweep: Run) -> None:
@@ -51,15 +69,15 @@ def run_sweep(config: Config, space: Space, sweep: Run) -> None:
     with job.opened(config, sweep, {"pretrain", "train", "evaluate"}, spare_cpus=SPARE_CPUS, dashboard=True):
         caps = {"max_hours": config.tune.max_hours, "max_gpu_hours": config.tune.max_gpu_hours}
         state["caps"] = caps | {"since": time.time()}
+        state["captions"] = sample_captions(config.data.url)
         sweep.write_json("sweep.json", state)
         steps = planned_steps(config, "train", load_manifest(config.data.url)[0])
         if dashboard := _dashboard():
             print(f"      Ray dashboard at {dashboard}", flush=True)
         _encoders(config, space, sweep)
         ended = _tune(config, space, sweep, steps)
-    state["state"] = ended
-    _settle(sweep, "the sweep ended" if ended == FINISHED else ended)
-    sweep.write_json("sweep.json", state)
+        state["state"] = ended
+        sweep.write_json("sweep.json", state)
     print(f"sweep {sweep.name}: {ended}; report: {write_report(sweep)}", flush=True)
 
 
@@ -97,117 +115,131 @@ def _begin(config: Config, space: Space, sweep: Run) -> dict[str, Any]:
 
 def _encoders(config: Config, space: Space, sweep: Run) -> None:
     """Pre-train once what the trials share: the encoders, for every N_w; none if the trials' own would differ more."""
-    if config.pretrain.encoders is not None:
-        return
-    private = (
-        "pretrain.",
-        "model.embedding_dim",
-        "model.image_encoder",
-        "model.base",
-        "model.refine",
-        "train.",
-        "data.",
-    )
-    if any(key.startswith(private) and key not in _GAN_ONLY for key in space.keys):
-        return
     words = next((p for p in space.parameters if p.key == "model.word_dim"), None)
-    values: list[Mapping[str, Any]] = [{}]
-    if words is not None:
-        if words.kind not in ("choice", "grid"):
-            return
-        values = [{words.key: value} for value in words.values]
+    if config.pretrain.encoders is not None or not space.shares_encoders:
+        return
+    if words is not None and words.kind not in ("choice", "grid"):
+        return
+    values: list[dict[str, Any]] = [{words.key: value} for value in words.values] if words is not None else [{}]
     for value in values:
-        chosen = trial_config(config, dict(value))
+        chosen = trial_config(config, value)
         run = Run(sweep.path("encoders", encoders_key(chosen)))
         if not run.has("encoders.safetensors"):
             run.write_config(chosen)
             job.training_stages(chosen, run, until="pretrain")
 
 
-# Of the keys under train. and data., those that pre-training does not look at. Seeds share encoders: what a sweep
-# compares is the GAN.
-_GAN_ONLY = {"train.batch_size", "train.accumulate", "train.seed", "train.batch_statistics", "train.epochs"}
-
-
 def _tune(config: Config, space: Space, sweep: Run, steps: int) -> str:
-    """Run Ray Tune; returns the sweep's state."""
+    """Run Ray Tune on what there is left to do; returns the sweep's state."""
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the command; the same goes on
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "2")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # runs log themselves
     from ray import tune
 
-    # Of a trial that goes on, which tells its rungs again.
-    warnings.filterwarnings("ignore", message="The reported value is ignored")
-    budget = _budget(sweep)
-    environment = ray.remote(num_cpus=0)(_Environment).remote(storage_environment())
+    known, planned = load_trials(sweep), space.trials(config.tune.trials)
+    left = sum(trial.is_open for trial in known) + planned - len(known)
+    budget = _Budget(sweep)
+    if left and not budget.spent():
+        stages = rungs(scheduler_of(space, config.tune), config.tune, steps)
+        registry = ray.remote(num_cpus=0)(_Registry).remote(sweep, storage_environment())
 
-    def trial(values: dict[str, Any]) -> None:
-        run_trial(values, sweep, steps, environment)
+        def trial(values: dict[str, Any]) -> None:
+            run_trial(values, sweep, stages, registry)
 
-    trainable = tune.with_resources(trial, {"CPU": 0.01})
-    location = sweep.path("tune")
-    if tune.Tuner.can_restore(location):
-        tuner = tune.Tuner.restore(location, trainable=trainable, resume_unfinished=True)
-    else:
+        storage.remove_folder(sweep.path("tune"))  # of a start before, whose trials are in ours
+        search, param_space = _search(config, space, known, left)
         tuner = tune.Tuner(
-            trainable,
-            param_space={parameter.key: parameter.domain() for parameter in space.parameters},
-            tune_config=_tune_config(config, space, steps),
+            tune.with_resources(trial, {"CPU": 0.01}),
+            param_space=param_space,
+            tune_config=tune.TuneConfig(
+                scheduler=_scheduler(config, space, known, stages), search_alg=search, num_samples=left
+            ),
             run_config=tune.RunConfig(
-                name="tune",
-                storage_path=sweep.url,
-                stop=budget,
+                name="state",
+                storage_path=sweep.path("tune"),
+                stop=_stopper(budget),
                 verbose=1,
-                callbacks=[_marks(sweep)],
-                progress_reporter=_live_table(space),
+                callbacks=[_marks(sweep, registry, budget)],
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         )
-    tuner.fit()
-    spent = budget.spent()
-    return spent or FINISHED
+        tuner.fit()
+        storage.remove_folder(sweep.path("tune"))
+    trials = load_trials(sweep)
+    for one in trials:
+        _mark(sweep, one.id, LEFT, "the sweep ended before")
+    if len(trials) >= planned and not any(one.is_open for one in trials):
+        return FINISHED
+    return budget.spent() or "stopped"
 
 
-def _tune_config(config: Config, space: Space, steps: int) -> Any:
-    from ray import tune
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining
-
-    options = config.tune
-    scheduler: Any = FIFOScheduler()
-    if options.scheduler == "asha" and len(rungs(options, steps)) > 1:
-        scheduler = ASHAScheduler(
-            time_attr="step", max_t=steps, grace_period=options.first_rung, reduction_factor=options.reduction
-        )
-    elif options.scheduler == "pbt":
-        scheduler = PopulationBasedTraining(
-            time_attr="step",
-            perturbation_interval=options.first_rung,
-            hyperparam_mutations={p.key: _mutation(p) for p in space.parameters},
-            require_attrs=False,
-        )
-    grid_only = all(parameter.kind == "grid" for parameter in space.parameters)
-    search: dict[str, Any] = {}
+def _search(config: Config, space: Space, known: list[Trial], left: int) -> tuple[Any, dict[str, Any]]:
+    """The search algorithm with what is known, and the space for Tune where the algorithm has none of its own."""
+    options, again = config.tune, [trial.values for trial in known if trial.is_open]
     if not space.has_grid and options.search != "random" and options.scheduler != "pbt":
         from optuna.samplers import TPESampler
+        from ray.tune.search import ConcurrencyLimiter
         from ray.tune.search.optuna import OptunaSearch
 
-        search = {"search_alg": OptunaSearch(sampler=TPESampler(seed=options.seed, multivariate=False))}
-    else:
-        from ray.tune.search.basic_variant import BasicVariantGenerator
+        search = OptunaSearch(
+            {parameter.key: parameter.distribution() for parameter in space.parameters},
+            metric="score",
+            mode="min",
+            points_to_evaluate=again or None,
+            # A sampler that began anew would draw the same first values again.
+            sampler=TPESampler(seed=options.seed + len(known)),
+        )
+        for trial in known:
+            if not trial.is_open:
+                search.add_evaluated_point(trial.values, trial.score, error=trial.score is None)
+        return ConcurrencyLimiter(search, max_concurrent=_concurrent(config)), {}
+    from ray.tune.search.basic_variant import BasicVariantGenerator
 
-        search = {"search_alg": BasicVariantGenerator(random_state=options.seed)}
-    return tune.TuneConfig(
-        metric="score",
-        mode="min",
-        scheduler=scheduler,
-        num_samples=1 if grid_only else options.trials,
-        max_concurrent_trials=_concurrent(config),
-        **search,
+    points = space.plan(options.trials, options.seed)
+    for trial in known:
+        points.remove(trial.planned)
+    points = [*again, *points]
+    assert len(points) == left
+    # The points say everything; Tune wants to know the keys.
+    domains = {parameter.key: parameter.sampled() for parameter in space.parameters}
+    at_once = 0 if options.scheduler == "pbt" else _concurrent(config)
+    return BasicVariantGenerator(points_to_evaluate=points, max_concurrent=at_once), domains
+
+
+def _scheduler(config: Config, space: Space, known: list[Trial], stages: list[int]) -> Any:
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining
+
+    options, kind = config.tune, scheduler_of(space, config.tune)
+    rules: dict[str, Any] = {"time_attr": "step", "metric": "score", "mode": "min"}
+    if kind == "asha" and len(stages) > 1:
+        asha = ASHAScheduler(
+            **rules, max_t=stages[-1], grace_period=options.first_rung, reduction_factor=options.reduction
+        )
+        for trial in known:  # what trials had scored before this start counts for those that come
+            stand_in = SimpleNamespace(trial_id=f"before-{trial.id}")
+            asha.on_trial_add(None, stand_in)
+            for rung in trial.rungs:
+                asha.on_trial_result(None, stand_in, rung)
+        return asha
+    if kind != "pbt":
+        return FIFOScheduler()
+    population = space.trials(options.trials)
+    if _concurrent(config) < population:
+        raise ClusterError(
+            f"tune.trials={population}: tune.scheduler=pbt trains all trials at once, the cluster holds "
+            f"{_concurrent(config)}"
+        )
+
+    def within(values: dict[str, Any]) -> dict[str, Any]:
+        return {parameter.key: parameter.nearest(values[parameter.key]) for parameter in space.parameters}
+
+    mutations = {p.key: list(p.values) if p.kind == "choice" else p.domain() for p in space.parameters}
+    return PopulationBasedTraining(
+        **rules,
+        perturbation_interval=options.first_rung,
+        hyperparam_mutations=mutations,
+        custom_explore_fn=within,
+        require_attrs=False,
     )
-
-
-def _mutation(parameter: Parameter) -> Any:
-    return list(parameter.values) if parameter.kind == "choice" else parameter.domain()
 
 
 def _concurrent(config: Config) -> int:
@@ -222,51 +254,60 @@ def _concurrent(config: Config) -> int:
     return min(hold, config.tune.concurrent) if config.tune.concurrent else hold
 
 
-def _budget(sweep: Run) -> Any:
+class _Budget:
+    """What a sweep may cost, and whether it has. Looks at what trial.json says, which outlives the process."""
+
+    def __init__(self, sweep: Run) -> None:
+        self._sweep, self._caps = sweep, sweep.read_json("sweep.json")["caps"]
+        self._looked, self._found = 0.0, ""
+
+    def spent(self) -> str:
+        """What has been used up, or nothing; a few seconds old."""
+        if not self._found and time.monotonic() - self._looked > _BUDGET_SECONDS:
+            self._found, self._looked = self._look(), time.monotonic()
+        return self._found
+
+    def _look(self) -> str:
+        hours, gpu_hours = self._caps["max_hours"], self._caps["max_gpu_hours"]
+        if hours is not None and time.time() - self._caps["since"] > 3600 * hours:
+            return f"stopped: tune.max_hours={hours} is used up"
+        if gpu_hours is not None and sum(trial.cost() for trial in load_trials(self._sweep)) >= gpu_hours:
+            return f"stopped: tune.max_gpu_hours={gpu_hours} is used up"
+        return ""
+
+
+def _stopper(budget: _Budget) -> Any:
     from ray import tune
 
-    class Budget(tune.Stopper):  # type: ignore[misc]
-        """Ends the sweep when it has cost enough.
-
-        Tune restores the one that a sweep began with, so the caps are read from where a later start writes its own.
-        """
-
-        def __init__(self) -> None:
-            self._looked, self._found = 0.0, ""
-
+    class Spent(tune.Stopper):  # type: ignore[misc]
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
             return False
 
         def stop_all(self) -> bool:
-            if time.monotonic() - self._looked > _BUDGET_SECONDS:
-                self._looked, self._found = time.monotonic(), self.spent()
-            return bool(self._found)
+            return bool(budget.spent())
 
-        def spent(self) -> str:
-            """What has been used up, or nothing."""
-            caps = sweep.read_json("sweep.json")["caps"]
-            if caps["max_hours"] is not None and time.time() - caps["since"] > 3600 * caps["max_hours"]:
-                return f"stopped: tune.max_hours={caps['max_hours']} is used up"
-            if caps["max_gpu_hours"] is not None:
-                used = sum(trial.hours for trial in load_trials(sweep))
-                if used >= caps["max_gpu_hours"]:
-                    return f"stopped: tune.max_gpu_hours={caps['max_gpu_hours']} is used up"
-            return ""
-
-    return Budget()
+    return Spent()
 
 
-def _marks(sweep: Run) -> Any:
+def _marks(sweep: Run, registry: Any, budget: _Budget) -> Any:
     from ray import tune
 
     class Marks(tune.Callback):  # type: ignore[misc]
         """Notes in trial.json what the trial itself cannot: that it was stopped, or lost."""
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            _mark(sweep, trial.trial_id, STOPPED, "others were better at this rung")
+            if budget.spent():
+                self._mark(trial, LEFT, budget.spent())
+            else:
+                self._mark(trial, STOPPED, "others were better at this rung")
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            _mark(sweep, trial.trial_id, FAILED, "its process was lost")
+            self._mark(trial, FAILED, "its process was lost")
+
+        def _mark(self, trial: Any, state: str, reason: str) -> None:
+            name = ray.get(registry.name.remote(trial.trial_id))
+            if name is not None:
+                _mark(sweep, name, state, reason)
 
     return Marks()
 
@@ -274,27 +315,9 @@ def _marks(sweep: Run) -> Any:
 def _mark(sweep: Run, trial_id: str, state: str, reason: str) -> None:
     found = load_trial(sweep, trial_id)
     if found is not None and found.state == RUNNING:
+        found.work_ended()
         found.state, found.reason = state, reason
         found.save(sweep)
-
-
-def _settle(sweep: Run, reason: str) -> None:
-    """No trial is running any more."""
-    for trial in load_trials(sweep):
-        _mark(sweep, trial.id, STOPPED, reason)
-
-
-def _live_table(space: Space) -> Any:
-    from ray.tune import CLIReporter
-
-    return CLIReporter(
-        metric_columns=list(_SCORES),
-        parameter_columns=space.keys,
-        max_report_frequency=30 if sys.stdout.isatty() else 120,
-        sort_by_metric=True,
-        metric="score",
-        mode="min",
-    )
 
 
 def _dashboard() -> str:

@@ -7,13 +7,12 @@ when a trial reports, which is when Tune stops trials.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import ray
-import yaml
 from ray import tune
 
 from cluster import job
@@ -24,9 +23,13 @@ from datasets import storage
 from dmgan.config import Config, load_config
 from dmgan.protocol import settings
 from dmgan.run import Run
-from tune.results import FAILED, FINISHED, Trial, load_trial, rungs, score_of, trial_run
+from tune.results import FAILED, FINISHED, RUNNING, Trial, load_trial, score_of, trial_run
+from tune.space import assignments
 
 __all__ = ["TrialError", "encoders_key", "run_trial"]
+
+
+_ENDLESS = 10**9
 
 
 class TrialError(Exception):
@@ -38,29 +41,31 @@ def encoders_key(config: Config) -> str:
     return f"words-{config.model.word_dim}"
 
 
-def run_trial(values: dict[str, Any], sweep: Run, steps: int, environment: Any) -> None:
-    """What Ray Tune calls, in a process of its own; `environment` is an actor that knows how to reach storage."""
-    import os
-
-    os.environ.update(ray.get(environment.get.remote()))
-    trial_id = str(tune.get_context().get_trial_id())
-    run, config = trial_run(sweep, trial_id), trial_config(sweep.read_config(), values)
-    trial = load_trial(sweep, trial_id) or Trial(trial_id, values, started=time.time())
-    trial.gpu = bool(ray.cluster_resources().get("GPU", 0))
-    _follow(trial, values, run, sweep)
-    trial.save(sweep)
-    run.write_config(config)
-    shared = Run(sweep.path("encoders", encoders_key(config)))
-    if shared.has("encoders.safetensors"):
-        config.pretrain.encoders = shared.url
+def run_trial(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any) -> None:
+    """What Ray Tune calls, in a process of its own, to train to each of `steps`; `registry` is the sweep's actor."""
+    os.environ.update(ray.get(registry.environment.remote()))
+    trial_id = ray.get(registry.claim.remote(str(tune.get_context().get_trial_id()), values))
+    trial, run = load_trial(sweep, trial_id), trial_run(sweep, trial_id)
+    assert trial is not None  # `claim` has written it
+    trial.state, trial.reason = RUNNING, ""
     try:
-        for step in rungs(config.tune, steps):
-            _to_rung(trial, config, run, sweep, step)
-            if step == steps:
-                trial.state = FINISHED
+        _follow(trial, values, run, sweep)
+        trial.save(sweep)
+        config = trial_config(sweep.read_config(), trial.values)
+        trial.workers = config.train.workers
+        trial.gpu = bool(ray.cluster_resources().get("GPU", 0))
+        shared = Run(sweep.path("encoders", encoders_key(config)))
+        if shared.has("encoders.safetensors"):
+            config.pretrain.encoders = shared.url
+        run.write_config(config)
+        for step in steps:
+            if step > trial.step:
+                _to_rung(trial, config, run, sweep, step)
+                trial.state = FINISHED if step == steps[-1] else RUNNING
                 trial.save(sweep)
-            _tell(trial, run, config, next(rung for rung in trial.rungs if rung["step"] == step))
+                _tell(trial, config)
     except Exception as error:
+        trial.work_ended()
         trial.state, trial.reason = FAILED, reason_of(error)
         trial.save(sweep)
         raise TrialError(trial.reason) from None  # where in Ray it was says nothing to a reader of the table
@@ -68,8 +73,7 @@ def run_trial(values: dict[str, Any], sweep: Run, steps: int, environment: Any) 
 
 def trial_config(base: Config, values: dict[str, Any]) -> Config:
     """The sweep's configuration with a trial's values."""
-    given = [f"{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}" for key, value in values.items()]
-    return load_config(base, given)
+    return load_config(base, assignments(values))
 
 
 def reason_of(error: Exception) -> str:
@@ -101,18 +105,17 @@ def _follow(trial: Trial, values: dict[str, Any], run: Run, sweep: Run) -> None:
 
 def _to_rung(trial: Trial, config: Config, run: Run, sweep: Run, step: int) -> None:
     """Train to the step and evaluate there, unless that is done."""
-    if any(rung["step"] == step for rung in trial.rungs):
-        return
-    began = time.monotonic()
+    trial.work_began()
+    trial.save(sweep)
     staged = config.model_copy(deep=True)
-    staged.train.max_steps = step
-    staged.checkpoint.every_steps = min(staged.checkpoint.every_steps, step)
+    # The step is the end, however many samples a trial's step has.
+    staged.train.max_steps, staged.train.epochs = step, _ENDLESS
     job.training_stages(staged, run)
     name = f"evaluations/{candidate(config, run).name}.json"
     result = run.read_json(name) if run.has(name) else None
     if result is None or result["settings"] != settings(config):
         result = evaluate(config, run)
-    trial.hours += (time.monotonic() - began) * config.train.workers / 3600
+    trial.work_ended()
     trial.rungs.append(
         {
             "step": step,
@@ -123,13 +126,12 @@ def _to_rung(trial: Trial, config: Config, run: Run, sweep: Run, step: int) -> N
             "hours": trial.hours,
         }
     )
-    trial.save(sweep)
 
 
-def _tell(trial: Trial, run: Run, config: Config, rung: dict[str, Any]) -> None:
+def _tell(trial: Trial, config: Config) -> None:
     if config.tune.scheduler != "pbt":
-        tune.report(rung)
+        tune.report(trial.rungs[-1])
         return
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "origin.json").write_text(json.dumps({"trial": trial.id, "step": rung["step"]}))
-        tune.report(rung, checkpoint=tune.Checkpoint.from_directory(folder))
+        (Path(folder) / "origin.json").write_text(json.dumps({"trial": trial.id, "step": trial.step}))
+        tune.report(trial.rungs[-1], checkpoint=tune.Checkpoint.from_directory(folder))

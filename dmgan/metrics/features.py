@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import io
 import pickle
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +28,7 @@ from dmgan.config import ConfigError, Evaluate
 __all__ = [
     "DAMSM",
     "INCEPTION",
+    "OWN_WEIGHTS",
     "DamsmFeatures",
     "Extractor",
     "FidelityFeatures",
@@ -37,6 +41,7 @@ _INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 _INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{_INCEPTION_FILE}"
 _INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 _INCEPTION_CLASSES = 1008
+OWN_WEIGHTS = "torch-fidelity's"
 
 
 class Extractor(Protocol):
@@ -53,7 +58,7 @@ def check_extractor(options: Evaluate) -> None:
             raise ConfigError(f"evaluate.features_weights: not set; expected the path of {_wanted()}")
         if not storage.exists(options.features_weights):
             raise ConfigError(f"evaluate.features_weights={options.features_weights}: not found; expected {_wanted()}")
-        _inception_state(options)
+        _inception(_inception_state(options)[0], options)
         return
     kinds = _registered(options.features_module)
     if options.features not in kinds:
@@ -79,13 +84,14 @@ def _wanted() -> str:
     )
 
 
-def describe_extractor(options: Evaluate, encoders_sha256: str) -> dict[str, Any]:
-    """What the protocol says of the extractor. Raises ConfigError."""
+def describe_extractor(options: Evaluate, encoders_sha256: str, gamma3: float) -> dict[str, Any]:
+    """What the protocol says of the extractor; γ3 sharpens the classes of `damsm`. Raises ConfigError."""
     if options.features == DAMSM:
         return {
             "name": DAMSM,
             "weights_sha256": encoders_sha256,
             "layers": {"fid": "image code", "isc": "γ3 times the cosine with each class's mean sentence"},
+            "gamma3": gamma3,
             "resizer": "the image encoder's own",
             "antialiasing": False,
         }
@@ -93,16 +99,19 @@ def describe_extractor(options: Evaluate, encoders_sha256: str) -> dict[str, Any
         checksum = _inception_state(options)[1]
         return {
             "name": INCEPTION,
-            "weights": "torch-fidelity's" if checksum == _INCEPTION_SHA256 else "not torch-fidelity's",
+            "torch_fidelity": metadata.version("torch-fidelity"),
+            "weights": OWN_WEIGHTS if checksum == _INCEPTION_SHA256 else "not torch-fidelity's",
             "weights_sha256": checksum,
             "classes": options.features_classes,
             "layers": _inception_layers(options.features_classes),
             "resizer": "bilinear to 299 pixels as in TensorFlow 1",
             "antialiasing": False,
         }
-    weights = options.features_weights
+    weights, kind = options.features_weights, _registered(options.features_module)[options.features]
     return {
         "name": options.features,
+        "torch_fidelity": metadata.version("torch-fidelity"),
+        "source_sha256": hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest(),
         "weights_sha256": None if weights is None else hashlib.sha256(storage.read_bytes(weights)).hexdigest(),
         "layers": _layers(options.features, _registered(options.features_module)),
         "resizer": "the extractor's own",
@@ -116,7 +125,7 @@ class FidelityFeatures:
     def __init__(self, options: Evaluate, device: torch.device) -> None:
         if options.features == INCEPTION:
             self._layers = _inception_layers(options.features_classes)
-            network = _inception(_inception_state(options)[0], self._layers)
+            network = _inception(_inception_state(options)[0], options)
         else:
             kinds = _registered(options.features_module)
             self._layers = _layers(options.features, kinds)
@@ -184,23 +193,25 @@ def _inception_layers(classes: int) -> dict[str, str]:
     return {"fid": "2048", "isc": "logits_unbiased" if classes == _INCEPTION_CLASSES else "logits"}
 
 
-def _inception(state: dict[str, Tensor], layers: dict[str, str]) -> nn.Module:
-    """torch-fidelity's Inception-v3 with these weights, of as many classes as they have."""
+def _inception(state: dict[str, Tensor], options: Evaluate) -> nn.Module:
+    """torch-fidelity's Inception-v3 with these weights. Raises ConfigError where they are another network's."""
     import dmgan.torchvision_cpu  # noqa: F401, I001
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     class Inception(FeatureExtractorInceptionV3):  # type: ignore[misc]
-        def load_state_dict(self, empty: Any, *more: Any, **options: Any) -> Any:
-            self.fc = nn.Linear(2048, len(state["fc.weight"]))
-            return super().load_state_dict(state, *more, **options)
+        def load_state_dict(self, empty: Any, *more: Any, **named: Any) -> Any:
+            self.fc = nn.Linear(2048, options.features_classes)
+            return super().load_state_dict(state, *more, **named)
 
     empty = io.BytesIO()
     torch.save({}, empty)
     try:
+        layers = _inception_layers(options.features_classes)
         return _with_file(Inception, "inception-v3-compat", layers, empty.getvalue())
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"evaluate.features_weights: not the weights of Inception-v3: {reason}") from error
+        key = f"evaluate.features_weights={options.features_weights}"
+        raise ConfigError(f"{key}: not the weights of Inception-v3: {reason}") from error
 
 
 @dataclass

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-__all__ = ["kernel_inception_distance", "precision_recall"]
+__all__ = ["NEIGHBOURS", "kernel_inception_distance", "kid_protocol", "precision_recall"]
 
-KID_SUBSETS, KID_SUBSET_SIZE, SEED = 100, 1000, 2020  # torch-fidelity's
+KID_SUBSETS, KID_SUBSET_SIZE, SEED, NEIGHBOURS = 100, 1000, 2020, 3  # torch-fidelity's
+
+
+def kid_protocol() -> dict[str, int]:
+    return {"subsets": KID_SUBSETS, "subset_size": KID_SUBSET_SIZE, "seed": SEED}
 
 
 def kernel_inception_distance(generated: np.ndarray, real: np.ndarray) -> tuple[float, float]:
@@ -30,6 +34,10 @@ def precision_recall(generated: np.ndarray, real: np.ndarray) -> tuple[float, fl
     from torch_fidelity.metric_prc import prc_features_to_metric
 
     found = prc_features_to_metric(
-        torch.from_numpy(generated), torch.from_numpy(real), save_cpu_ram=True, verbose=False
+        torch.from_numpy(generated),
+        torch.from_numpy(real),
+        prc_neighborhood=NEIGHBOURS,
+        save_cpu_ram=True,
+        verbose=False,
     )
     return found["precision"], found["recall"]

@@ -9,29 +9,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_ATTEMPTS = 1000  # draws again where one says the same as the own caption
+
 __all__ = ["Distractors", "FoldCounts", "matching_scores"]
 
 
 class Distractors:
-    """Draws mismatching captions: those of other classes than an image's own."""
+    """Draws mismatching captions: those of other classes than an image's own, which do not say the same either."""
 
-    def __init__(self, classes: np.ndarray, count: int, seed: int) -> None:
-        """`classes` (captions,): the class of every caption."""
-        self._classes, self._count, self._seed = classes, count, seed
-        self._others: dict[int, np.ndarray] = {}
+    def __init__(self, classes: np.ndarray, texts: np.ndarray, count: int, seed: int) -> None:
+        """`classes` and `texts` (captions,): the class of every caption, and a number for what it says."""
+        self._texts, self._count, self._seed = texts, count, seed
+        self._by_class = np.argsort(classes, kind="stable")
+        self._sorted = classes[self._by_class]
 
-    def of(self, index: int, class_id: int) -> np.ndarray:
-        """`count` numbers of captions of other classes than `class_id`: a function of seed and image index alone.
+    def of(self, index: int, class_id: int, text: int) -> np.ndarray:
+        """`count` numbers of captions for image `index`: a function of seed and index alone.
 
         Raises ValueError where there are fewer.
         """
-        if class_id not in self._others:
-            self._others[class_id] = np.flatnonzero(self._classes != class_id)
-        others = self._others[class_id]
-        if len(others) < self._count:
-            raise ValueError(f"R-precision needs {self._count} captions of other classes, the split has {len(others)}")
-        drawn = np.random.default_rng([self._seed, 3, index]).choice(len(others), self._count, replace=False)
-        return others[drawn]
+        first, last = np.searchsorted(self._sorted, [class_id, class_id + 1])
+        others = len(self._sorted) - (last - first)
+        if others < self._count:
+            raise ValueError(f"R-precision needs {self._count} captions of other classes, the split has {others}")
+        random = np.random.default_rng([self._seed, 3, index])
+        for _ in range(_ATTEMPTS):
+            drawn = random.choice(others, self._count, replace=False)
+            found = self._by_class[drawn + (drawn >= first) * (last - first)]  # past the class's own
+            if not (self._texts[found] == text).any():
+                return found
+        raise ValueError(f"R-precision: nearly all captions of other classes say what image {index}'s own does")
 
 
 def matching_scores(codes: Tensor, own: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

@@ -100,6 +100,7 @@ def test_the_scores_are_torch_fidelitys_of_the_same_images(
     assert result["inception_score"]["mean"] == pytest.approx(expected["inception_score_mean"], rel=1e-4)
     assert result["inception_score"]["std"] == pytest.approx(expected["inception_score_std"], rel=1e-3)
     assert result["kid"]["mean"] == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4)
+    assert 0 < result["precision"] < 1 and result["recall"] < 1
     assert result["precision"] == pytest.approx(expected["precision"], rel=1e-4)
     assert result["recall"] == pytest.approx(expected["recall"], rel=1e-4)
 
@@ -165,7 +166,7 @@ def test_an_evaluation_that_was_stopped_goes_on(
     (cached,) = (Path(run.url).parent / ".real-statistics").iterdir()
     written = cached.stat().st_mtime_ns
     same(alone[0], scored(run, untrained, 2))
-    assert "going on: 4 of 16 parts are there" in capfd.readouterr().out
+    assert "going on: 5 of 16 parts are there" in capfd.readouterr().out
     assert cached.stat().st_mtime_ns == written
     assert np.isclose(candidate(load_config(None, untrained[1]), run).step, 3)
 

@@ -82,7 +82,7 @@ def test_fid_and_is_of_inception_are_torch_fidelitys_of_the_same_files(weights: 
     assert fid == pytest.approx(expected["frechet_inception_distance"], rel=1e-4)
     assert mean == pytest.approx(expected["inception_score_mean"], rel=1e-4)
     assert std == pytest.approx(expected["inception_score_std"], rel=1e-3)
-    about = describe_extractor(options, "")
+    about = describe_extractor(options, "", 1.0)
     assert about["weights"] == "not torch-fidelity's" and len(about["weights_sha256"]) == 64
     assert about["antialiasing"] is False and about["layers"]["isc"] == "logits_unbiased"
 
@@ -94,7 +94,7 @@ def test_an_inception_of_other_classes(tmp_path: Path) -> None:
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     code, logits = features(options, images)
     assert code.shape == (2, 2048) and logits.shape == (2, 50)
-    assert describe_extractor(options, "")["layers"]["isc"] == "logits"
+    assert describe_extractor(options, "", 1.0)["layers"]["isc"] == "logits"
     with pytest.raises(ConfigError, match=r"evaluate.features_classes=1008: .*inception-50.pth has 50 classes"):
         check_extractor(Evaluate(features_weights=path))
 

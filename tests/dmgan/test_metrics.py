@@ -52,8 +52,8 @@ def test_r_precision_is_the_papers_brute_force() -> None:
     sentences = torch.nn.functional.normalize(torch.randn(60, 8), dim=1)
     classes = rng.integers(0, 5, 60)
     codes = 3 * sentences + torch.randn(60, 8)
-    drawn = Distractors(classes, 20, seed=3)
-    wrong = np.stack([drawn.of(k, int(classes[k])) for k in range(60)])
+    drawn = Distractors(classes, np.arange(60), 20, seed=3)
+    wrong = np.stack([drawn.of(k, int(classes[k]), k) for k in range(60)])
     expected = []
     for k in range(60):
         assert len(set(wrong[k])) == 20 and (classes[wrong[k]] != classes[k]).all()
@@ -72,12 +72,17 @@ def test_r_precision_is_the_papers_brute_force() -> None:
 
 def test_distractors_are_a_function_of_seed_and_image() -> None:
     classes = np.arange(50) % 5
-    drawn = Distractors(classes, 10, seed=0)
-    first = drawn.of(4, 0)
-    assert set(drawn.of(5, 0)) != set(first)
-    assert (first == Distractors(classes, 10, seed=0).of(4, 0)).all()
+    texts = np.arange(50)
+    drawn = Distractors(classes, texts, 10, seed=0)
+    first = drawn.of(4, 0, 0)
+    assert set(drawn.of(5, 0, 0)) != set(first)
+    assert (first == Distractors(classes, texts, 10, seed=0).of(4, 0, 0)).all()
+    texts[1::5] = 0  # all of class 1 say what caption 0 does
+    among = Distractors(classes, texts, 10, seed=0)
+    assert all(not (texts[among.of(k, 0, 0)] == 0).any() for k in range(20))
+    assert (Distractors(classes, texts, 40, seed=0).of(0, 0, 99) % 5 != 0).all()
     with pytest.raises(ValueError, match="needs 99 captions of other classes, the split has 40"):
-        Distractors(classes, 99, seed=0).of(0, 0)
+        Distractors(classes, np.arange(50), 99, seed=0).of(0, 0, 0)
 
 
 def test_released_statistics_are_read(tmp_path: Path) -> None:

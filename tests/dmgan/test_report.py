@@ -34,7 +34,7 @@ def evaluated(run: Run, step: int, *more: str) -> dict[str, Any]:
         "best": rows,
         "worst": rows[::-1],
         "r_precision_by_class": [{"class": f"class {c:02d}", "images": 3, "r_precision": c / 30} for c in range(25)],
-        "protocol": describe(config, describe_extractor(config.evaluate, "e" * 64), real, "c" * 64, "e" * 64),
+        "protocol": describe(config, describe_extractor(config.evaluate, "e" * 64, 10.0), real, "c" * 64, "e" * 64),
         "settings": settings(config),
         "seconds": 1.5,
     }

@@ -118,7 +118,7 @@ def test_an_evaluation_whose_driver_is_killed_goes_on_with_another_number_of_wor
     assert run.read_json("evaluations/step_00000008-ema.json")["fid"] != after["fid"]
     assert run.read_json("evaluations/step_00000012-ema.json")["fid"] == pytest.approx(after["fid"], rel=1e-6)
     wrong = launch([*arguments, "--steps", "5"])
-    assert wrong.returncode == 2 and "no checkpoint of step 5; there are: 8, 12" in wrong.stderr
+    assert wrong.returncode == 2 and "--steps 5: no checkpoint of step 5; there are: 8, 12" in wrong.stderr
     raw = launch([*arguments, "--set", "evaluate.weights=raw", "--set", "evaluate.images=20"])
     assert raw.returncode == 0 and run.read_json("evaluation.json")["protocol"]["weights"] == "raw", raw.stderr
     report = launch([*arguments[:3], "report", *arguments[4:]])

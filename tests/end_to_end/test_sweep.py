@@ -32,7 +32,6 @@ SETTINGS = [
     "checkpoint.every_steps=2",
     "evaluate.images=20",
     "evaluate.batch_size=10",
-    "tune.scheduler=none",
 ]
 
 

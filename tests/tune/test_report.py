@@ -10,15 +10,16 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dmgan.config import load_config
 from dmgan.launch import main
 from dmgan.run import Run
-from tune.figures import importances
+from tune.figures import effect, importances, parallel
 from tune.report import write_report
 from tune.results import FAILED, FINISHED, RUNNING, STOPPED, Trial
-from tune.space import Space, parse_space
+from tune.space import Space, load_space, parse_space, presets
 
 SPACE = {
     "objective.lambda_damsm": {"loguniform": [0.1, 100]},
@@ -34,6 +35,7 @@ def sweep(untrained: tuple[Run, list[str]], tmp_path_factory: pytest.TempPathFac
     config = load_config(None, [*untrained[1], "tune.first_rung=10", "tune.search=random"])
     sweep.write_config(config)
     state = {"space": SPACE, "trials": 8, "objective": "fid", "state": RUNNING, "started": 0.0, "caps": {}}
+    state["captions"] = ["a red bird", "this bird is blue with black wings"]
     sweep.write_json("sweep.json", state)
     rng = np.random.default_rng(0)
     for number in range(8):
@@ -58,7 +60,8 @@ def sweep(untrained: tuple[Run, list[str]], tmp_path_factory: pytest.TempPathFac
             for s in steps
         ]
         reason = "step 4: non-finite <loss>" if kind == FAILED else ""
-        Trial(f"t{number}", values, kind, reason, float(number), 0.2, False, rungs).save(sweep)
+        started = {"started": float(number), "hours": 0.2}
+        Trial(f"t{number}", values, values, kind, reason, rungs=rungs, **started).save(sweep)
         run = Run(sweep.path("trials", f"t{number}"))
         for name in ("encoders.safetensors", "vocabulary.json", "generator.safetensors", "generator.json"):
             shutil.copy(untrained[0].path(name), run.path(name))
@@ -96,8 +99,6 @@ def test_every_plot_has_axes_with_units(page: str) -> None:
 
 
 def test_importance_finds_what_matters(sweep: Run) -> None:
-    import pandas as pd
-
     rng = np.random.default_rng(1)
     space: Space = parse_space({k: v for k, v in SPACE.items() if k != "train.seed"}, sweep.read_config(), "x")
     rows = [{"objective.lambda_damsm": 10 ** rng.uniform(-1, 2), "model.memory_dim": (6, 8)[i % 2]} for i in range(40)]
@@ -106,6 +107,23 @@ def test_importance_finds_what_matters(sweep: Run) -> None:
     shares = importances(table, space.parameters)
     assert shares["objective.lambda_damsm"] > 5 * shares["model.memory_dim"]
     assert importances(table[:3], space.parameters) == {}
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_has_figures(name: str) -> None:
+    """Also where values are integers and fractions in one list, or PBT has left a range."""
+    space = load_space(name, load_config("cub"))
+    rows = [
+        {"trial": f"#{i}", "score": i % 5, "fid": i + 1.0, "r_precision": 0.1 * (i % 3)} | values
+        for i, values in enumerate(space.plan(6, seed=0))
+    ]
+    table = pd.DataFrame(rows)
+    for p in space.parameters:
+        table[p.key] = pd.Series([row[p.key] for row in rows], dtype=object)
+        if p.kind == "loguniform":
+            table.loc[0, p.key] = 1.2 * p.values[1]
+    assert parallel(table, space.parameters) and importances(table, space.parameters)
+    assert all(effect(table, p, "fid") for p in space.parameters)
 
 
 def test_the_command_writes_it_anew(sweep: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,22 @@ def test_a_space_is_written_and_read() -> None:
     assert parse_space(mixed, config, "mixed").trials(5) == 10
 
 
+def test_the_plan_of_a_space() -> None:
+    config = load_config("cub")
+    table3 = load_space("table3", config).plan(99, seed=0)
+    assert len(table3) == 12 and {"model.memory": "m", "train.seed": 2} in table3
+    tree = {
+        "model.memory": {"grid": ["m", "m_wg"]},
+        "optimizer.generator_lr": {"loguniform": ["1e-5", 1.0e-3]},
+        "train.batch_size": {"randint": [4, 9]},
+    }
+    space = parse_space(tree, config, "mixed")
+    plan = space.plan(20, seed=1)
+    assert len(plan) == 40 and plan == space.plan(20, seed=1) and plan != space.plan(20, seed=2)
+    assert all(1e-5 <= p["optimizer.generator_lr"] <= 1e-3 and p["train.batch_size"] in range(4, 9) for p in plan)
+    assert json.loads(json.dumps(plan)) == plan  # as trial.json has them
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -45,6 +62,9 @@ def test_a_space_is_written_and_read() -> None:
         ("optimizer.generator_lr: {uniform: [-1, 1]}", "optimizer.generator_lr=-1: input should be greater than 0"),
         ("train.batch_size: {randint: [2, 8.5]}", "randint: expected integers"),
         ("train.batch_size: {randit: [2, 8]}", "expected one of choice, grid, uniform, loguniform, randint"),
+        ("model.memory_dim: {uniform: [8, 48]}", "model.memory_dim=32.72: input should be a valid integer"),
+        ("model.word_dim: {randint: [64, 67]}", "model.word_dim=65: expected an even number"),
+        ("train.workers: {choice: [1, 64]}", "train.workers: cannot be searched over"),
         ("train.batch_size: {choice: 8}", "choice: expected a list, got 8"),
         ("train.batch_size: {choice: [8, 8]}", "expected different single values"),
         ("- train.batch_size", "expected lines such as objective.lambda_damsm"),
@@ -76,6 +96,14 @@ def test_methods_that_do_not_go_with_a_space(tmp_path: Path, capsys: pytest.Capt
     with pytest.raises(ConfigError, match=r"tune.scheduler=pbt: .* has model.memory_dim, and a trial goes on from"):
         load_space("all", load_config("cub", ["tune.scheduler=pbt"]))
     assert load_space("rates", load_config("cub", ["tune.scheduler=pbt"])).keys
+    with pytest.raises(ConfigError, match=r"tune.scheduler=asha: expected none: .* has a grid of seeds"):
+        load_space("table3", load_config("cub", ["tune.scheduler=asha"]))
+    damsm = load_config("cub", ["evaluate.features=damsm"])
+    with pytest.raises(ConfigError, match=r"evaluate.features=damsm: .* has keys that change the encoders"):
+        load_space("all", damsm)
+    assert load_space("all", load_config(damsm, ["tune.objective=r_precision"])).keys
+    assert main(["tune", "--search", "table3", "--trials", "4", "--storage", str(tmp_path)]) == 2
+    assert "--trials 4: expected none: table3 is a grid of 12 trials" in capsys.readouterr().err
     assert main(["tune", "--storage", str(tmp_path)]) == 2
     assert "--search: not given; expected a preset (all, lambda2" in capsys.readouterr().err
     assert main(["tune", "--search", "nowhere", "--storage", str(tmp_path)]) == 2
@@ -83,11 +111,11 @@ def test_methods_that_do_not_go_with_a_space(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_rungs() -> None:
-    def of(steps: int, *settings: str) -> list[int]:
-        return rungs(load_config("cub", ["tune.first_rung=100", *settings]).tune, steps)
+    def of(steps: int, scheduler: str = "asha") -> list[int]:
+        return rungs(scheduler, load_config("cub", ["tune.first_rung=100"]).tune, steps)
 
     assert of(1000) == [100, 300, 900, 1000] and of(900) == [100, 300, 900] and of(80) == [80]
-    assert of(350, "tune.scheduler=pbt") == [100, 200, 300, 350] and of(350, "tune.scheduler=none") == [350]
+    assert of(350, "pbt") == [100, 200, 300, 350] and of(350, "none") == [350]
 
 
 def test_what_is_best() -> None:
