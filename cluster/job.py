@@ -164,6 +164,8 @@ def evaluate_stage(
         result = run.read_json(name) if save_images is None and run.has(name) else {}
         if result.get("settings") != settings(config) or result.get("generator_sha256") != chosen.sha256():
             result = evaluate(config, run, chosen, save_images)
+        elif chosen.step == run.trained_steps():
+            run.write_json("evaluation.json", result)
         _say_scores(result, f"step {chosen.step}: " if steps else "")
 
 

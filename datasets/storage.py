@@ -104,7 +104,10 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
         # The endpoint is named so that fsspec's cache of file systems does not outlive a change of it. botocore does
         # not repeat: what calls it does.
         config = {"retries": {"max_attempts": 0}, "connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}
-        fs, path = fsspec.url_to_fs(url, config_kwargs=config, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"))
+        # Other processes write what this one looks for: a listing is never of before.
+        fs, path = fsspec.url_to_fs(
+            url, config_kwargs=config, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"), use_listings_cache=False
+        )
         return fs, path
     return LocalFileSystem(auto_mkdir=True), str(Path(url).absolute())
 
@@ -170,7 +173,6 @@ def list_folders(url: str) -> list[str]:
 
 def _list(url: str) -> list[dict[str, Any]]:
     fs, path = filesystem(url)
-    fs.invalidate_cache(path)
     try:
         return _insistently(url, lambda: list(fs.ls(path, detail=True)))
     except MissingError:
@@ -288,7 +290,6 @@ def remove_folder(url: str) -> None:
     fs, path = filesystem(url)
 
     def remove_it() -> None:
-        fs.invalidate_cache(path)
         if fs.exists(path):
             fs.rm(path, recursive=True)
 

@@ -26,6 +26,7 @@ _LAYOUT: dict[str, Any] = {
     "font": {"size": 13},
     "height": 380,
     "autosize": True,
+    "legend": {"orientation": "h", "yanchor": "top", "y": -0.22},
 }
 _BINS = 4  # of a range, for means with deviations
 _FEWEST = 4  # trials for importances

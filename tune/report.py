@@ -186,7 +186,7 @@ def _notes(sweep: _Sweep) -> list[str]:
     }[options.objective]
     notes = [
         f"Best is {best} at the last step that any trial reached. Sweep {sweep.state['state']}; "
-        f"{sweep.config.train.workers} workers a trial; search {_method(sweep)}.",
+        f"{sweep.config.train.workers} worker(s) a trial; search {_method(sweep)}.",
     ]
     if sweep.state["state"] == RUNNING:
         notes.append("This sweep was running when the report was written; figures are of what it had by then.")

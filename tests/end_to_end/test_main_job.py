@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,8 +28,8 @@ SETTINGS = [
     "train.sample_every=6",
     "checkpoint.every_steps=4",
     "checkpoint.keep=2",
-    "evaluate.images=40",
-    "evaluate.batch_size=10",
+    "evaluate.images=320",
+    "evaluate.batch_size=5",
 ]
 
 
@@ -71,7 +72,7 @@ def test_the_run_holds_what_it_should(undisturbed: Path) -> None:
     checkpoints = list((undisturbed / "checkpoints").glob("train-*/state.json"))
     assert len(checkpoints) == 2
     evaluation = run.read_json("evaluation.json")
-    assert evaluation["images"] == 40 and evaluation["features"] == "damsm" and evaluation["step"] == 12
+    assert evaluation["images"] == 320 and evaluation["features"] == "damsm" and evaluation["step"] == 12
     assert evaluation["fid"] > 0 and evaluation["inception_score"]["mean"] >= 1
     assert 0 <= evaluation["r_precision"]["mean"] <= 1 and 0 <= evaluation["colour_accuracy"] <= 1
     page = (undisturbed / "report.html").read_text()
@@ -95,6 +96,7 @@ def test_an_evaluation_whose_driver_is_killed_goes_on_with_another_number_of_wor
     run = Run(str(undisturbed))
     before, trained = run.read_json("evaluation.json"), run.read_config()
     Path(run.path("evaluation.json")).unlink()
+    shutil.rmtree(run.path("evaluations"))
     arguments = [sys.executable, "-m", "dmgan.launch", "evaluate", "--storage", str(undisturbed.parent)]
     killed = Job(arguments, undisturbed)
     deadline = time.monotonic() + 200
@@ -123,7 +125,7 @@ def test_an_evaluation_whose_driver_is_killed_goes_on_with_another_number_of_wor
     assert raw.returncode == 0 and run.read_json("evaluation.json")["protocol"]["weights"] == "raw", raw.stderr
     report = launch([*arguments[:3], "report", *arguments[4:]])
     page = (undisturbed / "report.html").read_text()
-    assert report.returncode == 0 and "Scores over training" in page and "do not compare: images 40 and 20" in page
+    assert report.returncode == 0 and "Scores over training" in page and "do not compare: images 320 and 20" in page
 
 
 def test_images_and_words_from_captions(undisturbed: Path, packed: tuple[str, Manifest], tmp_path: Path) -> None:
@@ -236,4 +238,4 @@ def test_a_run_trained_from_a_bucket_by_one_worker(cub_source: Path, tmp_path: P
         assert done.returncode == 0, done.stdout + done.stderr
         run = Run("s3://bucket/runs/quickstart")
         assert run.trained_steps() == 12 and run.has("report.html") and run.has("samples", "step_00000012.png")
-        assert run.read_json("evaluation.json")["images"] == 40
+        assert run.read_json("evaluation.json")["images"] == 320
