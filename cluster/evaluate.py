@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,7 +39,7 @@ from dmgan.pixels import png
 from dmgan.protocol import SPLIT, describe, numbers, settings
 from dmgan.run import Run
 
-__all__ = ["Candidate", "candidate", "evaluate", "steps_of"]
+__all__ = ["Candidate", "candidate", "evaluate", "existing", "steps_of"]
 
 _PARTS = 64  # at most, so as many workers have something to do
 _SHOWN = 8  # images of the best and of the worst match
@@ -60,6 +61,7 @@ class Candidate:
     def name(self) -> str:
         return f"step_{self.step:08d}-{self.weights}"
 
+    @cached_property
     def sha256(self) -> str:
         tensors = {key: tensor.contiguous() for key, tensor in self.generator.state_dict().items()}
         return hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()
@@ -91,6 +93,14 @@ def candidate(config: Config, run: Run, step: int | None = None) -> Candidate:
     generator = build_generator(run.read_config().model)
     generator.load_state_dict(tensors)
     return Candidate(generator.eval().requires_grad_(False), wanted, weights)
+
+
+def existing(config: Config, run: Run, chosen: Candidate) -> dict[str, Any] | None:
+    """The evaluation that is there of these very weights with these settings, if there is one."""
+    name = f"evaluations/{chosen.name}.json"
+    result: dict[str, Any] = run.read_json(name) if run.has(name) else {}
+    same = result.get("settings") == settings(config) and result.get("generator_sha256") == chosen.sha256
+    return result if same else None
 
 
 class _Worker:
@@ -151,8 +161,7 @@ def evaluate(
     chosen = chosen or candidate(config, run)
     manifest, _ = load_manifest(config.data.url)
     about = _protocol(config, run, manifest)
-    generator = chosen.sha256()
-    folder = f"evaluations/parts-{_hash([about, generator, save_images, config.data.draw_birds])}"
+    folder = f"evaluations/parts-{_hash([about, chosen.sha256, save_images, config.data.draw_birds])}"
     team = _Team(config, run, chosen.generator, save_images)
     try:
         real = _real(config, run, manifest, about, team, folder)
@@ -162,7 +171,8 @@ def evaluate(
         for part in parts:
             generated += part
         result = scores(config, generated, real)
-        extremes = _extremes(config, run, chosen, generated, team)
+        captions = UnseenCaptions(config.data.url, config.evaluate.seed)
+        extremes = _extremes(run, chosen, generated, captions, team)
     finally:
         team.dismiss()
     result |= {
@@ -170,9 +180,9 @@ def evaluate(
         "features": config.evaluate.features,
         "step": chosen.step,
         "weights": chosen.weights,
-        "generator_sha256": generator,
+        "generator_sha256": chosen.sha256,
         **extremes,
-        "r_precision_by_class": _by_class(config, generated),
+        "r_precision_by_class": _by_class(generated, captions),
         "protocol": about,
         "settings": settings(config),
         "seconds": round(time.monotonic() - started, 1),
@@ -311,7 +321,7 @@ class _Team:
 
 
 def _extremes(
-    config: Config, run: Run, chosen: Candidate, generated: GeneratedSums, team: _Team
+    run: Run, chosen: Candidate, generated: GeneratedSums, captions: UnseenCaptions, team: _Team
 ) -> dict[str, list[dict[str, Any]]]:
     """The images that match their captions best and worst, with a picture: the best above, the worst below."""
     order = np.argsort(-generated.matching, kind="stable")
@@ -320,7 +330,6 @@ def _extremes(
     both = np.concatenate([np.concatenate(list(half), axis=1) for half in np.split(images, 2)], axis=0)
     location = run.path("evaluations", f"{chosen.name}.png")
     storage.write_bytes(location, png(both))
-    captions = UnseenCaptions(config.data.url, config.evaluate.seed)
     return {
         name: [
             {"image": k, "caption": captions.texts[c], "score": round(float(generated.matching[k]), 4)}
@@ -330,9 +339,8 @@ def _extremes(
     }
 
 
-def _by_class(config: Config, generated: GeneratedSums) -> list[dict[str, Any]]:
+def _by_class(generated: GeneratedSums, captions: UnseenCaptions) -> list[dict[str, Any]]:
     """R-precision of every class, the worst first; nothing where nearly every image is of its own."""
-    captions = UnseenCaptions(config.data.url, config.evaluate.seed)
     classes = captions.classes[captions.of(np.arange(len(generated.found)))]
     present = np.unique(classes)
     if len(present) > min(_CLASSES, len(classes) // 2):

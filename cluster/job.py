@@ -149,7 +149,7 @@ def evaluate_stage(
     config: Config, run: Run, steps: Sequence[int] | None = None, save_images: str | None = None
 ) -> None:
     """Score the run's generator, or those of its checkpoints at `steps`; `save_images` gets the generated images."""
-    from cluster.evaluate import candidate, evaluate
+    from cluster.evaluate import candidate, evaluate, existing
 
     if steps is None and save_images is None and evaluation_is_current(config, run):
         say("evaluate", "done already")
@@ -160,9 +160,8 @@ def evaluate_stage(
     protocol = config.evaluate.protocol + (f" with {', '.join(changed)}" if changed else "")
     say("evaluate", f"{own.images} images from unseen captions, protocol {protocol}")
     for chosen in candidates:
-        name = f"evaluations/{chosen.name}.json"
-        result = run.read_json(name) if save_images is None and run.has(name) else {}
-        if result.get("settings") != settings(config) or result.get("generator_sha256") != chosen.sha256():
+        result = existing(config, run, chosen) if save_images is None else None
+        if result is None:
             result = evaluate(config, run, chosen, save_images)
         elif chosen.step == run.trained_steps():
             run.write_json("evaluation.json", result)

@@ -17,11 +17,10 @@ from ray import tune
 
 from cluster import job
 from cluster.checkpoints import copy_checkpoint
-from cluster.evaluate import candidate, evaluate
+from cluster.evaluate import candidate, evaluate, existing
 from cluster.train import TrainingError
 from datasets import storage
 from dmgan.config import Config, load_config
-from dmgan.protocol import settings
 from dmgan.run import Run
 from tune.results import FAILED, FINISHED, RUNNING, Trial, load_trial, score_of, trial_run
 from tune.space import assignments
@@ -111,10 +110,8 @@ def _to_rung(trial: Trial, config: Config, run: Run, sweep: Run, step: int) -> N
     # The step is the end, however many samples a trial's step has.
     staged.train.max_steps, staged.train.epochs = step, _ENDLESS
     job.training_stages(staged, run)
-    name = f"evaluations/{candidate(config, run).name}.json"
-    result = run.read_json(name) if run.has(name) else None
-    if result is None or result["settings"] != settings(config):
-        result = evaluate(config, run)
+    chosen = candidate(config, run)
+    result = existing(config, run, chosen) or evaluate(config, run, chosen)
     trial.work_ended()
     trial.rungs.append(
         {
