@@ -22,12 +22,13 @@ import torch
 from ray.util import ActorPool, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from safetensors import SafetensorError
-from tqdm import tqdm
 
 from cluster.checkpoints import Checkpoints
+from cluster.resources import uses_gpus
 from cluster.train import storage_environment
 from datasets import storage
 from datasets.manifest import Manifest, load_manifest
+from datasets.progress import progress_bar
 from dmgan.config import Config, ConfigError
 from dmgan.engine import EngineState
 from dmgan.evaluation import Evaluator, GeneratedSums, RealSums, UnseenCaptions, from_bytes, scores, to_bytes
@@ -104,8 +105,9 @@ def existing(config: Config, run: Run, chosen: Candidate) -> dict[str, Any] | No
 
 
 class _Worker:
-    def __init__(self, config: Config, run: Run, generator: Generator, environment: dict[str, str]) -> None:
+    def __init__(self, config: Config, run: Run, held: list[Any], environment: dict[str, str]) -> None:
         os.environ.update(environment)
+        generator: Generator = ray.get(held[0])
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -247,14 +249,14 @@ class _Team:
         self._config, self._run, self._generator, self._save = config, run, generator, save_images
         self._actors: list[Any] = []
         self._sentences: Any = None
-        self._held: Any = None
+        self._held: list[Any] = []
         self._places: Any = None
 
     def _start(self) -> None:
         if self._actors:
             return
         config, there = self._config, ray.cluster_resources()
-        gpu = 1 if there.get("GPU", 0) else 0
+        gpu = int(uses_gpus(config))
         # As many as there can be: an elastic cluster may hold fewer than training wants, and the scores are the same.
         workers = max(1, min(config.train.workers, int(there.get("GPU" if gpu else "CPU", 0))))
         # All places at once: trials of a sweep that each held half of what they need would wait for ever.
@@ -265,7 +267,8 @@ class _Team:
         kind = ray.remote(num_cpus=1, num_gpus=gpu, max_restarts=3, max_task_retries=3, scheduling_strategy=where)(
             _Worker
         )
-        self._held = ray.put(self._generator)  # held here: an actor that starts again asks for it again
+        # Held here: an actor that starts again asks for it again. In a list, lest Ray warn that nobody might hold it.
+        self._held = [ray.put(self._generator)]
         self._actors = [kind.remote(config, self._run, self._held, storage_environment()) for _ in range(workers)]
         # Each encodes a share of the captions, all score with the whole.
         captions = ray.get(self._actors[0].distinct_captions.remote())
@@ -286,7 +289,7 @@ class _Team:
         # Whoever is free takes the next part; those that come before their turn wait.
         fresh = pool.map_unordered(lambda actor, task: actor.part.remote(task, self._sentences, self._save), left)
         waiting = set(left)
-        with tqdm(total=tasks[-1].last, desc=tasks[0].kind, unit="image", dynamic_ncols=True) as bar:
+        with progress_bar(total=tasks[-1].last, desc=tasks[0].kind, unit="image") as bar:
             for task in tasks:
                 while task in waiting and task not in early:
                     made, sums = next(fresh)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.local_s3 import local_s3
+from cluster.resources import joined
 from cluster.train import fit, planned_steps, samples_of
 from datasets import storage
 from datasets.manifest import check_shards, load_captions, load_manifest
@@ -22,11 +23,7 @@ from dmgan.metrics.fid import read_moments
 from dmgan.protocol import SPLIT, departures, numbers, settings
 from dmgan.run import Run
 
-__all__ = ["STAGES", "ClusterError", "complete", "main_job", "opened"]
-
-
-class ClusterError(Exception):
-    """The Ray cluster cannot run the job; one line."""
+__all__ = ["STAGES", "complete", "main_job", "opened"]
 
 
 # A run's weights and random draws depend on these, so resuming with others would not be resuming.
@@ -96,7 +93,8 @@ def opened(
     storage.check_reachable(run.url)
     with _alone(run), _local_server(config, run) if _wants_server(config, run) else nullcontext():
         _dataset(config, _local_folder(run), stages)
-        with _ray(config.train.fewest_workers, spare_cpus, dashboard) if stages else nullcontext():
+        shared = (run.url, config.data.url)
+        with joined(config, run.url, shared, spare_cpus=spare_cpus, dashboard=dashboard) if stages else nullcontext():
             run.write_config(_recorded(config, run, stages))
             yield
 
@@ -326,32 +324,3 @@ def _check_distractors(config: Config) -> None:
             f"evaluate.distractors={wanted}: {config.data.url} has only {others} test captions of "
             "other classes for some images"
         )
-
-
-@contextmanager
-def _ray(workers: int, spare_cpus: int, dashboard: bool) -> Iterator[None]:
-    import ray
-
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Without RAY_ADDRESS a cluster of our own: not whatever was started last on this machine and may be gone.
-        own: dict[str, Any] = {}
-        if not os.environ.get("RAY_ADDRESS"):
-            own = {"address": "local", "include_dashboard": dashboard}
-            if spare_cpus:  # of Ray's account: they wait for others
-                own["num_cpus"] = (os.cpu_count() or 1) + spare_cpus
-        try:
-            ray.init(logging_level="ERROR", log_to_driver=False, **own)
-        except ConnectionError as error:
-            address = os.environ.get("RAY_ADDRESS", "")
-            raise ClusterError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}") from error
-    try:
-        resources = ray.cluster_resources()
-        kind = "GPU" if resources.get("GPU", 0) else "CPU"
-        there = int(resources.get(kind, 0))
-        if workers > there:
-            raise ClusterError(f"train.workers={workers}: each worker needs one {kind}, the Ray cluster has {there}")
-        yield
-    finally:
-        ray.shutdown()

@@ -13,6 +13,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
+from datasets.progress import progress_bar
+
 __all__ = ["Reporter", "shown_progress"]
 
 _REFRESH_SECONDS = 0.5
@@ -126,9 +128,7 @@ def _draw(board: Any, ended: threading.Event, on_stage: Callable[[str], None], u
             if stage not in bars:
                 on_stage(stage)
                 # From where a resumed run goes on; the rate is of what is done now.
-                bars[stage] = tqdm(
-                    desc=stage, unit=unit, total=state["total"], initial=state["done"], dynamic_ncols=True
-                )
+                bars[stage] = progress_bar(desc=stage, unit=unit, total=state["total"], initial=state["done"])
             bar = bars[stage]
             if not bar.disable:  # closed: the stage is over
                 bar.set_postfix_str(state["note"], refresh=False)

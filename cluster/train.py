@@ -17,6 +17,7 @@ import torch
 from cluster.checkpoints import Checkpoints
 from cluster.position import Position
 from cluster.progress import Reporter, shown_progress
+from cluster.resources import uses_gpus
 from datasets import storage
 from datasets.manifest import Manifest, ManifestError, load_manifest
 from datasets.plan import batches_per_worker
@@ -65,13 +66,14 @@ def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str
     `pretrain` gives RUN/encoders.safetensors, `train` RUN/generator.safetensors; both go on from the run's newest
     checkpoint, whatever number of workers and ZeRO stage wrote it. `on_stage` is called with a stage's name when its
     first step is near. Raises TrainingError for what starting the workers again would not mend (unreadable data,
-    non-finite losses), StoppedError on SIGINT and SIGTERM, Ray's TrainingFailedError where workers failed too often.
+    non-finite losses), StoppedError on SIGINT, SIGTERM and SIGHUP, Ray's TrainingFailedError where workers failed too
+    often.
     """
     os.environ.update(_ENVIRONMENT)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpu = _cluster_has_gpu()
+    gpu = uses_gpus(config)
     workers, fewest = config.train.workers, config.train.fewest_workers
     with shown_progress(on_stage, "step") as report:
         trainer = TorchTrainer(
@@ -89,7 +91,11 @@ def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str
 
 
 def _fit_interruptibly(trainer: Any, report: Reporter, grace_seconds: float) -> None:
-    """`trainer.fit()`, which SIGINT and SIGTERM end with a checkpoint, if it is written within the grace."""
+    """`trainer.fit()`, which a signal to stop ends with a checkpoint, if it is written within the grace.
+
+    A second SIGINT or SIGTERM ends it at once. SIGHUP says that who started this process is gone; after another
+    signal it says nothing new.
+    """
     if threading.current_thread() is not threading.main_thread():  # signals are another's, such as Tune's
         trainer.fit()
         return
@@ -102,11 +108,18 @@ def _fit_interruptibly(trainer: Any, report: Reporter, grace_seconds: float) -> 
             failures.append(error)
 
     signals: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: object) -> None:
+        if number != signal.SIGHUP or not signals:
+            signals.append(number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:  # nohup
+        del before[signal.SIGHUP]
     thread = threading.Thread(target=fit, daemon=True)
     try:
         for number in before:
-            signal.signal(number, lambda number, frame: signals.append(number))
+            signal.signal(number, stop)
         thread.start()
         deadline = float("inf")
         while thread.is_alive():
@@ -142,12 +155,6 @@ def planned_steps(config: Config, stage: str, manifest: Manifest, run: Run | Non
             position = saved.with_workers(config.train.workers, batch_size)
             break
     return position.steps(options.epochs, options.max_steps)
-
-
-def _cluster_has_gpu() -> bool:
-    import ray
-
-    return bool(ray.cluster_resources().get("GPU", 0))
 
 
 def storage_environment() -> dict[str, str]:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm import tqdm
+
+from datasets.progress import progress_bar
 
 __all__ = [
     "BODY_REGION",
@@ -265,7 +266,7 @@ def write(dest: Path, seed: int = 0, images_per_species: int = 12) -> None:
     tables: dict[str, list[str]] = {"images": [], "image_class_labels": [], "bounding_boxes": [], "classes": []}
     split: dict[str, list[str]] = {"trainvalclasses": [], "testclasses": []}
     number = 0
-    everyone = tqdm([*train, *test], desc="draw birds", unit="species")
+    everyone = progress_bar([*train, *test], desc="draw birds", unit="species")
     for class_id, species in enumerate(everyone, start=1):
         folder = f"{class_id:03d}.{species.name}"
         tables["classes"].append(f"{class_id} {folder}")

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import yaml
 from pydantic import ValidationError
-from tqdm import tqdm
 
 from datasets import birds, coco, cub, folder, storage
 from datasets.manifest import Manifest, ManifestError, Split, well_formed
+from datasets.progress import progress_bar
 from datasets.records import Rejection, Source, SourceError
 from datasets.shard_writer import Item, PackOptions, Part, Written, write_shards
 from datasets.vocabulary import Vocabulary
@@ -61,7 +61,7 @@ def pack(source: Source, dest: str, options: PackOptions | None = None, *, progr
     storage.remove_partial(dest)
     parts = {split: _parts(dest, split, items, options) for split, items in splits.items() if items}
     everything = [part for of_split in parts.values() for part in of_split]
-    with tqdm(total=len(accepted), desc=f"pack {source.name}", unit="image", disable=not progress) as bar:
+    with progress_bar(total=len(accepted), desc=f"pack {source.name}", unit="image", disable=not progress) as bar:
         written = write_shards(everything, state, options.processes, bar.update, limit.add)
     rejected += [rejection for part in everything for rejection in written[part.name].rejected]
     return _finish(source, dest, options, vocabulary, parts, written, rejected, identity)

@@ -17,10 +17,10 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from datasets import storage
 from datasets.manifest import Manifest, ManifestError, Shard, Split, load_captions, load_manifest
+from datasets.progress import progress_bar
 from datasets.shards import DatasetError, ReadOptions, Sample, read_samples
 
 __all__ = ["main", "verify"]
@@ -34,7 +34,7 @@ def verify(url: str, *, progress: bool = False) -> list[str]:
     problems = []
     total = sum(split.samples for split in manifest.splits.values())
     with (
-        tqdm(total=total, desc="verify", unit="image", disable=not progress) as bar,
+        progress_bar(total=total, desc="verify", unit="image", disable=not progress) as bar,
         ThreadPoolExecutor(_THREADS) as pool,
     ):
         for name, split in manifest.splits.items():

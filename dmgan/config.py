@@ -155,6 +155,12 @@ class Train(Section):
         0, description="go on with as few when nodes are lost, and with more when they are back; 0: wait for all"
     )
     threads: Natural = Field(0, description="CPU threads a worker; 0: torch's default")
+    accelerator: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="what each worker gets one of; auto: a GPU where the Ray cluster has any at the start"
+    )
+    wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        300.0, description="for a Ray cluster that is there to have room for the workers: nodes that start or are added"
+    )
     max_failures: Natural = Field(3, description="times that Ray starts the workers again after one was lost")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of forward passes; with bfloat16 weights, normalisation and losses stay in float32"

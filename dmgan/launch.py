@@ -7,11 +7,13 @@ the job itself failed.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.submitted import is_submitted, kept, outlive_the_job, warn_of_credentials
 from dmgan.config import Config, ConfigError, load_config, presets
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["job_failure", "main"]
 
+_INSTALL = "the nodes of a Ray cluster need the image of k8s/Dockerfile, or `pip install -c constraints.txt torch .`"
 COMMANDS = {
     "train": "the main job: dataset, encoders, GAN, evaluation, report; resumes a run that exists",
     "pretrain": "the encoders only",
@@ -31,13 +34,18 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    warn_of_credentials()
     # Heavy imports come after the arguments are known to be right.
-    from cluster.job import ClusterError
-    from cluster.local_s3 import LocalS3Error
-    from cluster.train import StoppedError, TrainingError
-    from datasets.manifest import ManifestError
-    from datasets.records import SourceError
-    from datasets.storage import StorageError
+    try:
+        from cluster.local_s3 import LocalS3Error
+        from cluster.resources import ClusterError
+        from cluster.train import StoppedError, TrainingError
+        from datasets.manifest import ManifestError
+        from datasets.records import SourceError
+        from datasets.storage import StorageError
+    except ModuleNotFoundError as error:
+        print(f"dmgan: {error.name}: not installed for {sys.executable}; {_INSTALL}", file=sys.stderr)
+        return 2
 
     try:
         return _run(options)
@@ -72,7 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", nargs="?", choices=list(COMMANDS), default="train", metavar="COMMAND")
     parser.add_argument("--config", metavar="NAME_OR_FILE", help=f"a preset ({', '.join(presets())}) or a YAML file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
-    parser.add_argument("--storage", default="./runs", metavar="DIR_OR_S3_URL", help="where runs live (default ./runs)")
+    parser.add_argument(
+        "--storage",
+        default=os.environ.get("DMGAN_STORAGE", "./runs"),
+        metavar="DIR_OR_S3_URL",
+        help="where runs live (default: $DMGAN_STORAGE, or ./runs)",
+    )
     parser.add_argument("--name", metavar="RUN", help="run name (default: the configuration's); resumes if it exists")
     parser.add_argument("--workers", type=int, metavar="N", help="data-parallel workers")
     group = parser.add_argument_group("evaluate")
@@ -101,7 +114,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "tune" and options.name is None:
         name += "-sweep"
     # Absolute: Ray's workers have other working directories.
-    folder = storage.absolute(options.storage)
+    folder = storage.absolute(kept(options.storage))
     run = Run(storage.join(folder, name))
     for flag, value, command in (
         ("--steps", options.steps, "evaluate"),
@@ -135,7 +148,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.command == "pretrain":
             job.training_stages(config, run, until="pretrain")
         elif options.command == "evaluate":
-            images = options.save_images and storage.absolute(options.save_images)
+            images = options.save_images and storage.absolute(kept(options.save_images))
             job.evaluate_stage(config, run, steps, images)
         else:
             job.report_stage(config, run, [_evaluated(storage.join(folder, name)) for name in options.beside or ()])
@@ -222,6 +235,7 @@ def _generate(options: argparse.Namespace, config: Config, run: Run) -> int:
     from dmgan.generate import generate_files
     from dmgan.text import UnknownWordsError
 
+    out = Path(kept(str(options.out)))
     captions = list(options.caption)
     if options.captions is not None:
         if not options.captions.is_file():
@@ -236,12 +250,12 @@ def _generate(options: argparse.Namespace, config: Config, run: Run) -> int:
     if options.count < 1:
         raise ConfigError(f"--count {options.count}: expected at least 1")
     try:
-        files = generate_files(config, run, captions, options.out, options.count, options.seed)
+        files = generate_files(config, run, captions, out, options.count, options.seed)
     except UnknownWordsError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
-        raise ConfigError(f"--out {options.out}: cannot be written: {error}") from error
-    print(f"{len(files)} images in {options.out}, all captions in {files[-1]}")
+        raise ConfigError(f"--out {out}: cannot be written: {error}") from error
+    print(f"{len(files)} images in {out}, all captions in {files[-1]}")
     return 0
 
 
@@ -261,4 +275,4 @@ def job_failure(error: Exception) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(outlive_the_job(main) if is_submitted() else main())

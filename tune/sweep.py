@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from cluster import job
-from cluster.job import ClusterError
+from cluster.resources import ClusterError, uses_gpus
 from cluster.train import planned_steps, sample_captions, storage_environment
 from datasets import storage
 from datasets.manifest import load_manifest
@@ -246,7 +246,7 @@ def _concurrent(config: Config) -> int:
     """Trials at once: each needs all its workers, and a little for itself. Raises ClusterError."""
     resources, workers = ray.cluster_resources(), config.train.workers
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    hold = min(cpus - SPARE_CPUS, gpus) // workers if gpus else (cpus - SPARE_CPUS) // workers
+    hold = (min(cpus - SPARE_CPUS, gpus) if uses_gpus(config) else cpus - SPARE_CPUS) // workers
     if hold < 1:
         raise ClusterError(
             f"train.workers={workers}: a trial needs a CPU beside those of its workers, the Ray cluster has {cpus}"

@@ -18,6 +18,7 @@ from ray import tune
 from cluster import job
 from cluster.checkpoints import copy_checkpoint
 from cluster.evaluate import candidate, evaluate, existing
+from cluster.resources import uses_gpus
 from cluster.train import TrainingError
 from datasets import storage
 from dmgan.config import Config, load_config
@@ -52,7 +53,7 @@ def run_trial(values: dict[str, Any], sweep: Run, steps: list[int], registry: An
         trial.save(sweep)
         config = trial_config(sweep.read_config(), trial.values)
         trial.workers = config.train.workers
-        trial.gpu = bool(ray.cluster_resources().get("GPU", 0))
+        trial.gpu = uses_gpus(config)
         shared = Run(sweep.path("encoders", encoders_key(config)))
         if shared.has("encoders.safetensors"):
             config.pretrain.encoders = shared.url

@@ -1,0 +1,171 @@
+"""The Ray cluster of a job: its own or one that is there, with room for the workers and storage in common."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from datasets import storage
+from dmgan.config import Config
+
+__all__ = ["ClusterError", "joined", "uses_gpus"]
+
+_NAMESPACE = "dmgan"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SAY_SECONDS = 30.0
+_CLAIM_SECONDS = 10.0  # for Ray to notice that the driver which held a run is gone
+
+
+class ClusterError(Exception):
+    """The Ray cluster cannot run the job; one line."""
+
+
+def uses_gpus(config: Config) -> bool:
+    """Whether workers get a GPU each: as `train.accelerator` says, else where the cluster has any."""
+    import ray
+
+    if config.train.accelerator == "auto":
+        return bool(ray.cluster_resources().get("GPU", 0))
+    return config.train.accelerator == "gpu"
+
+
+@contextmanager
+def joined(
+    config: Config, claim: str, shared: Sequence[str], *, spare_cpus: int = 0, dashboard: bool = False
+) -> Iterator[None]:
+    """A Ray cluster with room for the workers: that of RAY_ADDRESS, else one of this process's own.
+
+    No other job of the cluster may hold `claim`, the URL of a run, meanwhile. Every node must see the folders among
+    the URLs `shared`. A cluster of our own has `spare_cpus` beside those of the machine, and a `dashboard` if asked
+    for. One that is there may still be starting or growing: `train.wait_seconds` are waited for it. Raises
+    ClusterError.
+    """
+    import ray
+
+    own = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
+    if not ray.is_initialized():
+        _connect(own, spare_cpus, dashboard)
+    try:
+        _wait_for_room(config, 0.0 if own else config.train.wait_seconds)
+        if own:
+            yield
+            return
+        _check_shared(shared)
+        holder = _claimed(claim)
+        yield
+        ray.kill(holder)
+    finally:
+        ray.shutdown()
+
+
+def _connect(own: bool, spare_cpus: int, dashboard: bool) -> None:
+    import ray
+
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Without RAY_ADDRESS a cluster of our own: not whatever was started last on this machine and may be gone.
+    options: dict[str, Any] = {}
+    if own:
+        options = {"address": "local", "include_dashboard": dashboard}
+        if spare_cpus:  # of Ray's account: they wait for others
+            options["num_cpus"] = (os.cpu_count() or 1) + spare_cpus
+    try:
+        ray.init(logging_level="ERROR", log_to_driver=False, **options)
+    except ConnectionError as error:
+        address = os.environ.get("RAY_ADDRESS", "")
+        raise ClusterError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}") from error
+
+
+def _wait_for_room(config: Config, seconds: float) -> None:
+    """Until the cluster holds the fewest workers that will do; an autoscaler is asked for all of them together."""
+    import ray
+    from ray.util import placement_group, remove_placement_group
+
+    kind = "GPU" if uses_gpus(config) else "CPU"
+    workers = config.train.fewest_workers
+
+    def there() -> int:
+        return int(ray.cluster_resources().get(kind, 0))
+
+    if there() >= workers:
+        return
+    if seconds:
+        bundle = {"CPU": 1.0, "GPU": 1.0} if kind == "GPU" else {"CPU": 1.0}
+        places = placement_group([bundle] * workers, strategy="PACK")
+        until, since = time.monotonic() + seconds, time.monotonic()
+        print(f"      waiting for {workers} {kind}s, the Ray cluster has {there()}", flush=True)
+        while time.monotonic() < until and not places.wait(min(_SAY_SECONDS, max(1.0, until - time.monotonic()))):
+            print(f"      {time.monotonic() - since:.0f} s: {there()} of {workers} {kind}s", flush=True)
+        remove_placement_group(places)  # Ray Train and the evaluation have their own
+    if there() < workers:
+        waited = f" after {seconds:.0f} s (train.wait_seconds)" if seconds else ""
+        raise ClusterError(
+            f"train.workers={config.train.workers}: each worker needs one {kind}, the Ray cluster has {there()}{waited}"
+        )
+
+
+def _check_shared(urls: Sequence[str]) -> None:
+    """Raise ClusterError where a node does not see a folder, or cannot reach the S3 server of this machine."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    others = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != here and n["Resources"].get("CPU", 0)]
+    if not others:
+        return
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    folders = [url for url in urls if storage.is_local(url)]
+    if len(folders) < len(urls) and urlsplit(endpoint).hostname in _LOOPBACK:
+        raise ClusterError(
+            f"AWS_ENDPOINT_URL={endpoint}: only this node reaches it, the Ray cluster has {len(others)} more; set "
+            "AWS_ENDPOINT_URL to an S3 server that all reach"
+        )
+    probes = {folder: Path(folder) / f".seen-{uuid.uuid4().hex}" for folder in folders}
+    try:
+        for probe in probes.values():
+            probe.touch()
+        for node in others:
+            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            look = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=where)(_visible)
+            for folder, seen in zip(folders, ray.get(look.remote([str(p) for p in probes.values()])), strict=True):
+                if not seen:
+                    raise ClusterError(
+                        f"{folder}: is not the same folder on node {node['NodeManagerAddress']}; expected one that all "
+                        f"{len(others) + 1} nodes of the Ray cluster share, or s3://bucket/path"
+                    )
+    finally:
+        for probe in probes.values():
+            probe.unlink(missing_ok=True)
+
+
+def _visible(paths: list[str]) -> list[bool]:
+    return [Path(path).exists() for path in paths]
+
+
+def _claimed(url: str) -> Any:
+    """An actor of the run's name, which the cluster has once. A run in a bucket cannot be held by a lock."""
+    import ray
+
+    class Holder:
+        def ready(self) -> bool:
+            return True
+
+    deadline = time.monotonic() + _CLAIM_SECONDS
+    while True:
+        try:
+            holder = ray.remote(num_cpus=0)(Holder).options(name=f"run {url}", namespace=_NAMESPACE).remote()
+            ray.get(holder.ready.remote())
+            return holder
+        except ValueError:
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"{url}: another job of this Ray cluster is at work on this run; wait for it (ray job list) or "
+                    "choose --name"
+                ) from None
+            time.sleep(1)
