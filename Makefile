@@ -7,7 +7,7 @@ BIN := .venv/bin
 quickstart: .venv/.installed
 	$(BIN)/python -m dmgan.launch
 
-# The whole: style, types, layers, unit tests, multi-process tests.
+# The whole: style, types, layers, unit tests, multi-process tests. Manifests are checked by tests/k8s.
 test: check
 	$(BIN)/python -m pytest
 
@@ -19,6 +19,8 @@ check: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck .ci/run
+	$(BIN)/hadolint k8s/Dockerfile
 
 .venv/.installed: constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
