@@ -1,7 +1,7 @@
 """python -m cluster.drain head|worker: before a node of a Ray cluster goes, training ends with a checkpoint.
 
-Kubernetes runs it in a pod that is to be deleted (preStop). On the head it stops every job of the cluster; on a worker it
-waits until training there has ended, because a checkpoint needs all workers. Both give up after two minutes.
+Kubernetes runs it in a pod that is to be deleted (preStop). On the head it stops every job of the cluster; on a worker
+it waits until training there has ended, because a checkpoint needs all workers. Both give up after two minutes.
 """
 
 from __future__ import annotations

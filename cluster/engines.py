@@ -52,7 +52,8 @@ class DeepSpeedEngine:
         for buffer in module.buffers():  # DeepSpeed broadcasts parameters only
             dist.broadcast(buffer, 0)
         self.zero_stage = zero_stage
-        optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr, betas)
+        trained = [p for p in module.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr, betas)
         self._engine, *_ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
@@ -60,7 +61,12 @@ class DeepSpeedEngine:
                 "train_micro_batch_size_per_gpu": batch_size,
                 "gradient_accumulation_steps": accumulate,
                 "gradient_clipping": 0.0,
-                "zero_optimization": {"stage": zero_stage, "overlap_comm": False},
+                # All gradients at once, and no more: DeepSpeed's own bucket is 2 GB an engine, used or not.
+                "zero_optimization": {
+                    "stage": zero_stage,
+                    "overlap_comm": False,
+                    "reduce_bucket_size": sum(p.numel() for p in trained),
+                },
                 "zero_allow_untested_optimizer": True,
                 "zero_force_ds_cpu_optimizer": False,
                 "steps_per_print": 2**62,

@@ -16,11 +16,14 @@ class _Lines:
     """What tqdm draws over and over in place, as lines of its own."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream, self._begun = stream, False
 
     def write(self, text: str) -> None:
-        if line := text.strip("\r\n "):
+        line = text.strip("\r\n ")
+        # tqdm draws once before anything is done.
+        if line and self._begun:
             self._stream.write(f"      {line}\n")
+        self._begun = self._begun or bool(line)
 
     def flush(self) -> None:
         self._stream.flush()
@@ -38,7 +41,6 @@ def progress_bar(iterable: Any = None, *, line_seconds: float = _LINE_SECONDS, *
         bar_format=shape,
         mininterval=line_seconds,
         maxinterval=float("inf"),
-        delay=1e-9,  # no line before anything is done
         ascii=True,
         **options,
     )

@@ -60,7 +60,9 @@ class Model(Section):
     base_size: Positive = Field(64, description="pixels a side of the first stage's images")
     refinements: Natural = Field(2, description="dynamic-memory refinements; each doubles the size")
     residual_blocks: Natural = Field(2, description="a refinement's residual blocks")
-    discriminator_width: Positive = Field(64, description="channels of each discriminator's first convolution")
+    discriminator_width: Positive = Field(
+        32, description="channels of each discriminator's first convolution, as released"
+    )
     embedding_dim: Positive = Field(300, description="word embedding at the LSTM's input")
     image_encoder: Literal["inception-v3", "compact"] = Field("inception-v3", description="trunk of the image encoder")
     padding_mask: Literal["aligned", "interleaved"] = Field(

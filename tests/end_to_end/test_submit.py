@@ -1,11 +1,16 @@
-"""`ray job submit` from a fresh clone, against a real Ray cluster with dashboard and token authentication."""
+"""Submitted jobs against real Ray clusters with dashboard and token authentication: from a clone, and as the RayJobs of
+k8s/ say it, with their entrypoints and environment read off the built manifests."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,14 +21,17 @@ from cluster.local_s3 import local_s3
 from datasets import cub
 from datasets.pack import PackOptions, pack
 from dmgan.run import Run
+from tests.k8s.manifests import JOBS, build, one, pod_templates
 from tests.ray_cluster import ROOT, RayCluster, ray_cluster
 
 pytestmark = pytest.mark.distributed
-DATA, STORAGE = "s3://bucket/birds", "s3://bucket/runs"
+Keys = dict[str, str]
 
 
-def small(*more: str) -> list[str]:
-    sets = [*SMALL, f"data.url={DATA}", "evaluate.enabled=false", "train.log_every=2", *more]
+def smaller(*more: str) -> list[str]:
+    """What a test's two CPUs can do, after what an entrypoint says."""
+    sets = [*SMALL, "model.base_size=16", "model.image_encoder=compact", "train.log_every=2", "data.draw_birds=false"]
+    sets += ["train.accelerator=cpu", "train.workers=2", "evaluate.features=damsm", "evaluate.images=20", *more]
     return [part for assignment in sets for part in ("--set", assignment)]
 
 
@@ -35,97 +43,163 @@ def until(what: Callable[[], bool], about: Callable[[], str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster(cub_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RayCluster, dict[str, str]]]:
-    """A cluster whose nodes know how to reach a bucket with a dataset in it, which who submits does not."""
-    with local_s3(tmp_path_factory.mktemp("s3")) as keys:
-        pack(cub.read(cub_source), DATA, PackOptions(resolution=64, shard_samples=9), progress=False)
-        # Ray kills what it has asked to stop at once, not after three seconds: no checkpoint is fast enough for that.
-        with ray_cluster(keys | {"RAY_JOB_STOP_WAIT_TIME_S": "0"}) as started:
-            yield started, keys
+def keys(cub_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
+    """Of a bucket with the datasets that the manifests name, as the Secret dmgan-s3 would hold them."""
+    with local_s3(tmp_path_factory.mktemp("s3")) as variables:
+        for name in ("drawn-birds", "cub", "coco"):
+            pack(
+                cub.read(cub_source), f"s3://dmgan/{name}", PackOptions(resolution=64, shard_samples=9), progress=False
+            )
+        yield variables
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pods_environment(overlay: str, keys: Keys) -> Keys:
+    """What the head and the workers of a RayJob have in their environment: its ConfigMap, the Secret, the image's."""
+    objects = build(overlay)
+    found: list[Keys] = []
+    for _, template in pod_templates(one(objects, "RayJob")["spec"]["rayClusterSpec"], "spec"):
+        (container,) = template["spec"]["containers"]
+        variables: Keys = {}
+        for source in container["envFrom"]:
+            if "configMapRef" in source:
+                (config,) = [e for e in objects if e["metadata"]["name"] == source["configMapRef"]["name"]][:1]
+                variables |= config["data"]
+            else:
+                assert source["secretRef"]["name"] == "dmgan-s3"
+                variables |= keys
+        found.append(variables)
+    assert found[0] == found[1]
+    dockerfile = (ROOT / "k8s" / "Dockerfile").read_text()
+    assert "ENV PYTHONPATH=/home/ray/dmgan\n" in dockerfile and "WORKDIR /home/ray/dmgan\n" in dockerfile
+    # `python` is this one, as it is the image's there.
+    return found[0] | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
     """A clone somebody has worked in."""
-    folder = tmp_path_factory.mktemp("clone")
+    folder = tmp_path / "clone"
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-    for name in filter(None, files):
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    for clutter in (
-        ".venv/lib/big.so",
-        ".git/objects/big",
-        "venv/big",
-        "runs/quickstart/big",
-        "data/big.tar",
-        "netG.pth",
-    ):
-        (folder / clutter).parent.mkdir(parents=True, exist_ok=True)
-        (folder / clutter).write_bytes(bytes(6_000_000))
+    for name in filter(lambda name: name and (ROOT / name).exists(), files):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    clutter = (".venv/lib/a.so", ".git/objects/a", "venv/a", "runs/quickstart/a", "data/a.tar", "netG.pth")
+    for name in clutter:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(bytes(6_000_000))
     return folder
 
 
-def test_a_job_is_submitted_stopped_and_goes_on(
-    cluster: tuple[RayCluster, dict[str, str]], clone: Path, tmp_path: Path
-) -> None:
-    ray, keys = cluster
-    run = Run(f"{STORAGE}/stopped")
-    train = ["python", "-m", "dmgan.launch", "--storage", STORAGE, "--name", "stopped"]
-    secret = ("--runtime-env-json", json.dumps({"env_vars": {"NOT_FOR_EYES_SECRET": "1"}}))
-    begun = ray.submit("first", *train, *small("train.max_steps=5000"), cwd=clone, options=("--no-wait", *secret))
-    assert begun.returncode == 0, begun.stdout + begun.stderr
+def trains(run: Run, after: int = 0) -> bool:
+    return any(line["stage"] == "train" and line["step"] > after for line in run.read_metrics())
 
-    uploaded = next((ray.folder / "session_latest" / "runtime_resources" / "working_dir_files").glob("_ray_pkg_*/"))
-    until(lambda: (uploaded / "dmgan").is_dir(), lambda: str(list(uploaded.iterdir())))
-    files = [path for path in uploaded.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 5_000_000
-    assert {path.relative_to(uploaded).parts[0] for path in files if len(path.relative_to(uploaded).parts) > 1} == {
-        "cluster",
-        "datasets",
-        "dmgan",
-        "tune",
-    }
 
-    def log() -> str:
-        return ray.job("logs", "first").stdout
-
-    until(lambda: len(run.read_metrics()) > 4 and any(line["stage"] == "train" for line in run.read_metrics()), log)
-    again = ray.submit("meanwhile", *train, *small("train.max_steps=5000"), cwd=clone)
-    assert (
-        again.returncode == 1 and f"{run.url}: another job of this Ray cluster is at work on this run" in again.stdout
-    )
-    metrics = subprocess.run(
-        ["curl", "-s", f"http://127.0.0.1:{ray.metrics}/metrics"], capture_output=True, text=True, check=True
-    ).stdout
-    assert "ray_dmgan_images_per_second{" in metrics and 'run="stopped"' in metrics
-
-    stopped = ray.job("stop", "first")
-    assert stopped.returncode == 0 and "was stopped" in stopped.stdout + stopped.stderr
-    until(lambda: "dmgan: stopped by SIGTERM" in log(), log)
-    said = log()
-    assert "dmgan: stopped by SIGTERM, with a checkpoint; the same command goes on from the last checkpoint" in said
+def stopped_with_a_checkpoint(run: Run, ray: RayCluster, job: str) -> int:
+    """The step of the checkpoint, when the driver has written it."""
+    until(lambda: "dmgan: stopped by" in ray.job("logs", job).stdout, lambda: ray.job("logs", job).stdout)
+    assert "dmgan: stopped by SIGTERM, with a checkpoint; the same command goes on" in ray.job("logs", job).stdout
     reached = run.trained_steps()
-    assert 0 < reached < 5000 and run.has("checkpoints", f"train-{reached:08d}", "state.json")
+    assert run.has("checkpoints", f"train-{reached:08d}", "state.json")
+    return reached
 
-    readable(said)
-    assert "dmgan: warning: NOT_FOR_EYES_SECRET: is in the job's runtime environment" in said
 
-    done = ray.submit("second", *train, *small(f"train.max_steps={reached + 2}"), cwd=clone)
+def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes(keys: Keys, clone: Path) -> None:
+    overlay = "overlays/local/job"
+    entrypoint = shlex.split(one(build(overlay), "RayJob")["spec"]["entrypoint"])
+    environment, run = pods_environment(overlay, keys), Run("s3://dmgan/runs/quickstart")
+    long = smaller("train.max_steps=3000")
+    with ray_cluster(environment) as ray:
+        # Ray kills what it has asked to stop at once, not after seconds: no checkpoint is fast enough for that.
+        variables = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "0", "NOT_FOR_EYES_SECRET": "1"}}
+        options = ("--no-wait", "--runtime-env-json", json.dumps(variables))
+        begun = ray.submit("first", *entrypoint, *long, cwd=clone, options=options)
+        assert begun.returncode == 0, begun.stdout + begun.stderr
+        check_upload(ray)
+        until(lambda: trains(run), lambda: ray.job("logs", "first").stdout)
+        check_metrics(ray)
+        again = ray.submit("meanwhile", *entrypoint, *long, cwd=clone)
+        held = f"dmgan: {run.url}: another job of this Ray cluster is at work on this run; wait for it"
+        assert again.returncode == 1 and held in again.stdout
+        done = ray.job("stop", "first")
+        assert done.returncode == 0 and "was stopped" in done.stdout + done.stderr
+        first = stopped_with_a_checkpoint(run, ray, "first")
+        check_logs(ray, keys, begun.stdout + begun.stderr)
+    with ray_cluster(environment) as ray:  # the other is gone; the RayJob makes a new one
+        assert as_rayjob(ray, "second", [*entrypoint, *long], wait=False).returncode == 0
+        until(lambda: trains(run, first), lambda: ray.job("logs", "second").stdout)
+        (head, *_) = pod_templates(one(build(overlay), "RayJob")["spec"]["rayClusterSpec"], "spec")
+        drain = head[1]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert drain[0] == "python"
+        worker = subprocess.Popen([sys.executable, *drain[1:-1], "worker"], cwd=ROOT)
+        assert worker.poll() is None  # it waits for training here to end
+        left = subprocess.run([sys.executable, *drain[1:]], cwd=ROOT, env=ray.environment, timeout=150, check=False)
+        assert left.returncode == 0 and worker.wait(60) == 0
+        second = stopped_with_a_checkpoint(run, ray, "second")
+        assert second > first
+        finished = as_rayjob(ray, "third", [*entrypoint, *smaller(f"train.max_steps={second + 2}")])
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert "pretrain: done already" in finished.stdout and "[5/5] report: " in finished.stdout
+        assert run.trained_steps() == second + 2 and run.has("report.html") and run.has("evaluation.json")
+        for overlay in JOBS:
+            if overlay != "overlays/local/job":
+                assert pods_environment(overlay, keys) == environment
+                run_to_its_end(ray, overlay, clone)
+
+
+def as_rayjob(ray: RayCluster, name: str, entrypoint: list[str], wait: bool = True) -> subprocess.CompletedProcess[str]:
+    """As KubeRay's submitter does it: nothing is uploaded, the code is the image's."""
+    more = () if wait else ("--no-wait",)
+    return ray.job("submit", "--submission-id", name, *more, "--", *entrypoint)
+
+
+def run_to_its_end(ray: RayCluster, overlay: str, folder: Path) -> None:
+    entrypoint = shlex.split(one(build(overlay), "RayJob")["spec"]["entrypoint"])
+    name = entrypoint[entrypoint.index("--name") + 1]
+    assert {"--set", "data.cache_dir=/cache", f"data.url=s3://dmgan/{name}"} <= set(entrypoint)
+    few = smaller(
+        "train.max_steps=2", "pretrain.max_steps=2", "evaluate.enabled=false", f"data.cache_dir={folder}/cache"
+    )
+    done = as_rayjob(ray, name, [*entrypoint, *few])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "pretrain: done already" in done.stdout
-    assert run.trained_steps() == reached + 2 and run.has("report.html")
-    logs = {path: path.read_bytes() for path in ray.logs()}
-    shown = ray.job("list").stdout + done.stdout + done.stderr + said
-    for secret_key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        assert not [path for path, content in logs.items() if keys[secret_key].encode() in content]
-        assert keys[secret_key] not in shown
+    run = Run(f"s3://dmgan/runs/{name}")
+    assert run.trained_steps() == 2 and run.has("report.html")
+    assert run.read_config().objective.lambda_damsm == {"cub": 5, "coco": 50}[name]
+    assert run.read_config().train.max_failures == 100 and list((folder / "cache").rglob("*.tar"))
 
 
-def readable(log: str) -> None:
-    """Lines of text: nothing drawn over and over, no colours, none of them long, no stack of calls."""
+def check_upload(ray: RayCluster) -> None:
+    folders = ray.folder / "session_latest" / "runtime_resources" / "working_dir_files"
+    until(lambda: any(folders.glob("_ray_pkg_*/dmgan")), lambda: str(list(folders.iterdir())))
+    (uploaded,) = (path.parent for path in folders.glob("_ray_pkg_*/dmgan"))
+    files = [path.relative_to(uploaded) for path in uploaded.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert sum((uploaded / path).stat().st_size for path in files) < 5_000_000
+    assert {path.parts[0] for path in files if len(path.parts) > 1} == {"cluster", "datasets", "dmgan", "tune"}
+    assert not [path for path in files if path.suffix in (".pth", ".tar")]
+
+
+def check_metrics(ray: RayCluster) -> None:
+    """All that the Grafana dashboard shows of ours is where Prometheus looks."""
+    dashboard = (ROOT / "k8s" / "monitoring" / "dashboard.json").read_text()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def scraped() -> str:
+        return str(opener.open(f"http://127.0.0.1:{ray.metrics}/metrics", timeout=20).read().decode())
+
+    wanted = set(re.findall(r"ray_dmgan_\w+", dashboard))
+    until(lambda: wanted <= set(re.findall(r"ray_dmgan_\w+", scraped())), scraped)
+    assert re.search(r'ray_dmgan_step\{[^}]*run="quickstart"[^}]*stage="train"', scraped())
+
+
+def check_logs(ray: RayCluster, keys: Keys, said: str) -> None:
+    """Readable, and without credentials: of the job, in Ray's own logs and in what it tells of jobs."""
+    log = ray.job("logs", "first").stdout
     own = log.split("Running entrypoint", 1)[1].splitlines()[1:]
     assert not any("\r" in line or "\x1b" in line or len(line) > 200 for line in own), own
-    assert len(own) < 60 and "Traceback" not in log
-    assert any(line.strip().startswith("train: ") for line in own)
+    assert len(own) < 60 and "Traceback" not in log, own
+    assert any(re.match(r" +train: \d+ of 3000 steps, .* images/s$", line) for line in own), own
+    assert "dmgan: warning: NOT_FOR_EYES_SECRET: is in the job's runtime environment" in log
+    shown = log + said + ray.job("list").stdout
+    for secret in (keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], ray.environment["RAY_AUTH_TOKEN"]):
+        assert secret not in shown
+        assert not [path for path in ray.logs() if secret.encode() in path.read_bytes()]
