@@ -95,19 +95,22 @@ def report(config: Config, options: argparse.Namespace, cost: Footprint) -> Iter
     note = f"{COUNTED}, for ZeRO {config.deepspeed.zero_stage}"
     yield Line("each GPU sends", f"{_size(sent)} a step, {messages} small messages", note)
     yield Line("talking", f"{talking:.3f} s a step, nothing overlapped", _origins(link, options.gpus))
-    yield from _together(config, options.gpus, step, rate, sent, sample)
+    over_network = sent / step if options.gpus > options.gpus_per_node else 0.0
+    yield from _together(config, options.gpus, step, rate, over_network, sample)
     yield from _memory(cost, options.gpus)
     yield _checkpoint(config, cost, _bucket(options), step)
     yield from _duration(config, options.gpus, step, samples, pretraining)
 
 
-def _together(config: Config, workers: int, step: float, rate: Value, sent: float, sample: Value) -> Iterator[Line]:
+def _together(
+    config: Config, workers: int, step: float, rate: Value, over_network: float, sample: Value
+) -> Iterator[Line]:
     """Images/s of all GPUs, and what that asks of network and bucket."""
     batch, above = config.train.batch_size, "from the lines above"
     images = workers * batch / step
     share = 100 * images / (workers * rate.number)
     yield Line(f"{workers} GPUs", f"{images:,.0f} images/s, {share:.0f} % of so many alone", above)
-    yield Line("network of a node", f"{8 * sent / step / 1e9:.1f} Gbit/s in and out", above)
+    yield Line("network of a node", f"{8 * over_network / 1e9:.1f} Gbit/s in and out", above)
     yield Line("a stored sample", f"{sample.number / 1e3:.1f} kB", sample.origin)
     load = f"{images * sample.number / 1e9:.3f} GB/s, {images / BLOCK_SAMPLES * 2:,.1f} requests/s"
     yield Line("reading from the bucket", load, f"{above}, less what data.cache_dir holds")

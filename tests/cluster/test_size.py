@@ -92,7 +92,8 @@ def test_what_is_assumed_is_said_and_what_is_given_is_used(capsys: pytest.Captur
     given = lines(
         ["--preset", "coco", "--gpus", "1", "--images-per-second", "82.783", "--set", "train.batch_size=2"], capsys
     )
-    assert given["one GPU alone"][1] == "given"
+    assert given["one GPU alone"][1] == "given" and given["network of a node"][0].startswith("0.0 ")
+    assert float(assumed["network of a node"][0].split()[0]) > 0
     assert given["1 GPUs"][0] == "83 images/s, 100 % of so many alone"
     assert given["120 epochs"][0].startswith("1.39 days, 4,966,920 steps of 2 images")  # 82,783 · 120 / 82.783 / 86,400
 

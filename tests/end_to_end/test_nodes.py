@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -52,10 +53,14 @@ def inside(host: str, arguments: list[str], **variables: str) -> subprocess.Pope
     )
 
 
-def ray_start(host: str, *more: str) -> None:
+def ray_start(host: str, *more: str, private: Path | None = None) -> None:
+    """On `private` the host has another file system than the others."""
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--node-ip-address={HOSTS[host]}", *more]
     # Object stores and ports are of the whole machine or of a host each; everything else is as on three machines.
-    done = inside(host, [*start, "--object-store-memory=100000000", "--disable-usage-stats"])
+    start += ["--object-store-memory=100000000", "--disable-usage-stats"]
+    if private is not None:
+        start = ["sh", "-c", f"mount -t tmpfs none {private} && exec {shlex.join(start)}"]
+    done = inside(host, start)
     output, _ = done.communicate(timeout=120)
     assert done.returncode == 0, output
 
@@ -85,8 +90,7 @@ def hosts() -> Iterator[None]:
         # A folder of its own, whose path is short enough for sockets: others would take the cluster for theirs.
         more = ["--port=6379", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={short}"]
         ray_start("head", "--head", *more)
-        for host in ("one", "two"):
-            ray_start(host, f"--address={ADDRESS}", "--num-cpus=1")
+        ray_start("one", f"--address={ADDRESS}", "--num-cpus=1")
         yield
     finally:
         for host in HOSTS:
@@ -99,6 +103,14 @@ def hosts() -> Iterator[None]:
 def test_training_over_two_nodes_goes_on_when_one_is_cut_off(
     hosts: None, packed: tuple[str, Manifest], tmp_path: Path
 ) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    early = inside("head", command(private, packed[0]), RAY_ADDRESS=ADDRESS)  # before the second node is there
+    ray_start("two", f"--address={ADDRESS}", "--num-cpus=1", private=private)
+    output, _ = early.communicate(timeout=120)
+    assert early.returncode == 2 and "waiting for 2 CPUs, the Ray cluster has 1\n" in output, output
+    assert f"dmgan: {private / 'quickstart'}: is not the same folder on node {HOSTS['two']}; expected one" in output
+    assert not (private / "quickstart" / "run.yaml").exists()
     more = ["evaluate.enabled=false", "train.max_steps=60", "train.min_workers=1", "train.log_every=1"]
     sets = [part for assignment in more for part in ("--set", assignment)]
     job = inside("head", command(tmp_path, packed[0], *sets), RAY_ADDRESS=ADDRESS)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 OVERLAYS = sorted(
     str(path.parent.relative_to(ROOT / "k8s"))
     for path in (ROOT / "k8s").rglob("kustomization.yaml")
-    if "kind: Component" not in path.read_text()
+    if "kind: Component" not in path.read_text() and path.parent.name != "base"
 )
 JOBS = [name for name in OVERLAYS if name.endswith("/job")]
 CLUSTERS = [name for name in OVERLAYS if name.endswith("/cluster")]
