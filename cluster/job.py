@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from cluster.local_s3 import local_s3
-from cluster.resources import joined
+from cluster.resources import ClusterError, joined
+from cluster.submitted import INSTALL
 from cluster.train import fit, planned_steps, samples_of
 from datasets import storage
 from datasets.manifest import check_shards, load_captions, load_manifest
@@ -88,6 +91,8 @@ def opened(
     """
     if not config.data.url:
         raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
+    if stages & _TRAINING and find_spec("deepspeed") is None:  # only workers import it
+        raise ClusterError(f"deepspeed: not installed for {sys.executable}; {INSTALL}")
     check_weights(config, run, stages)
     check_fixed(config, run, stages)
     storage.check_reachable(run.url)

@@ -15,8 +15,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["is_submitted", "kept", "outlive_the_job", "warn_of_credentials"]
+__all__ = ["INSTALL", "is_submitted", "kept", "outlive_the_job", "warn_of_credentials"]
 
+# What to do where a node has not our dependencies.
+INSTALL = "the nodes of a Ray cluster need the image of k8s/Dockerfile, or `pip install -c constraints.txt torch .`"
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets in the environment of an entrypoint alone
 _SECRET = ("SECRET", "TOKEN", "PASSWORD")
 

@@ -188,8 +188,13 @@ def _on_worker(
             dist.barrier()  # what rank 0 wrote at the end of a stage is there for all
             if not done:
                 return
-    except (DatasetError, ManifestError, NonFiniteError) as error:
+    except (DatasetError, ManifestError, storage.MissingError, NonFiniteError) as error:
         report.end(str(error))
+        raise
+    except Exception as error:
+        if report.fatal() is None:  # else this worker only lost the one that said it
+            said = (str(error).splitlines() or [""])[0] or type(error).__name__
+            report.warn(f"a worker failed: {said}; Ray Train starts all again from the last checkpoint")
         raise
 
 
@@ -200,7 +205,8 @@ def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Rep
 
     options = config.pretrain
     manifest, vocabulary = load_manifest(config.data.url)
-    encoders = build_encoders(config.model, len(vocabulary), options.dropout, read_weights(options.inception_weights))
+    weights = read_weights(options.inception_weights) if config.model.image_encoder == "inception-v3" else None
+    encoders = build_encoders(config.model, len(vocabulary), options.dropout, weights)
     encoders.to(device).train()
     steps = planned_steps(config, "pretrain", manifest, run)
     engine = _engine(encoders, options.lr, config, options.batch_size)

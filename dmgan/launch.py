@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.submitted import is_submitted, kept, outlive_the_job, warn_of_credentials
+from cluster.submitted import INSTALL, is_submitted, kept, outlive_the_job, warn_of_credentials
 from dmgan.config import Config, ConfigError, load_config, presets
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["job_failure", "main"]
 
-_INSTALL = "the nodes of a Ray cluster need the image of k8s/Dockerfile, or `pip install -c constraints.txt torch .`"
 COMMANDS = {
     "train": "the main job: dataset, encoders, GAN, evaluation, report; resumes a run that exists",
     "pretrain": "the encoders only",
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from datasets.records import SourceError
         from datasets.storage import StorageError
     except ModuleNotFoundError as error:
-        print(f"dmgan: {error.name}: not installed for {sys.executable}; {_INSTALL}", file=sys.stderr)
+        print(f"dmgan: {error.name}: not installed for {sys.executable}; {INSTALL}", file=sys.stderr)
         return 2
 
     try:

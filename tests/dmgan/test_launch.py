@@ -190,3 +190,13 @@ def test_the_driver_needs_neither_deepspeed_nor_ray_to_import_the_paper() -> Non
         code = f"import sys, {modules}; print({without} & set(sys.modules))"
         found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("missing", ["torch", "deepspeed"])
+def test_a_node_without_our_dependencies_says_which(missing: str, packed: tuple[str, Manifest], tmp_path: Path) -> None:
+    arguments = ["--storage", str(tmp_path), "--set", f"data.url={packed[0]}"]
+    code = f"import sys; sys.modules[{missing!r}] = None; from dmgan.launch import main; sys.exit(main({arguments!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith(f"dmgan: {missing}: not installed for {sys.executable}; ")
+    assert "k8s/Dockerfile" in line

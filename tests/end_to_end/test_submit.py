@@ -31,8 +31,8 @@ Keys = dict[str, str]
 def smaller(*more: str) -> list[str]:
     """What a test's two CPUs can do, after what an entrypoint says."""
     sets = [*SMALL, "model.base_size=16", "model.image_encoder=compact", "train.log_every=2", "data.draw_birds=false"]
-    sets += ["train.accelerator=cpu", "train.workers=2", "evaluate.features=damsm", "evaluate.images=20", *more]
-    return [part for assignment in sets for part in ("--set", assignment)]
+    sets += ["train.accelerator=cpu", "evaluate.features=damsm", "evaluate.images=20", *more]
+    return ["--workers", "2", *(part for assignment in sets for part in ("--set", assignment))]
 
 
 def until(what: Callable[[], bool], about: Callable[[], str]) -> None:
@@ -62,7 +62,8 @@ def pods_environment(overlay: str, keys: Keys) -> Keys:
         variables: Keys = {}
         for source in container["envFrom"]:
             if "configMapRef" in source:
-                (config,) = [e for e in objects if e["metadata"]["name"] == source["configMapRef"]["name"]][:1]
+                config = one(objects, "ConfigMap")
+                assert source["configMapRef"]["name"] == config["metadata"]["name"]
                 variables |= config["data"]
             else:
                 assert source["secretRef"]["name"] == "dmgan-s3"
@@ -188,7 +189,8 @@ def check_metrics(ray: RayCluster) -> None:
 
     wanted = set(re.findall(r"ray_dmgan_\w+", dashboard))
     until(lambda: wanted <= set(re.findall(r"ray_dmgan_\w+", scraped())), scraped)
-    assert re.search(r'ray_dmgan_step\{[^}]*run="quickstart"[^}]*stage="train"', scraped())
+    of_training = re.compile(r'ray_dmgan_step\{[^}]*run="quickstart"[^}]*stage="train"')
+    until(lambda: of_training.search(scraped()) is not None, scraped)
 
 
 def check_logs(ray: RayCluster, keys: Keys, said: str) -> None:
