@@ -106,7 +106,7 @@ def stopped_with_a_checkpoint(run: Run, ray: RayCluster, job: str) -> int:
 
 
 def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes(keys: Keys, clone: Path) -> None:
-    overlay = "overlays/local/job"
+    overlay = "overlays/local"
     entrypoint = shlex.split(one(build(overlay), "RayJob")["spec"]["entrypoint"])
     environment, run = pods_environment(overlay, keys), Run("s3://dmgan/runs/quickstart")
     long = smaller("train.max_steps=3000")
@@ -143,7 +143,7 @@ def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes
         assert "pretrain: done already" in finished.stdout and "[5/5] report: " in finished.stdout
         assert run.trained_steps() == second + 2 and run.has("report.html") and run.has("evaluation.json")
         for overlay in JOBS:
-            if overlay != "overlays/local/job":
+            if overlay != "overlays/local":
                 assert pods_environment(overlay, keys) == environment
                 run_to_its_end(ray, overlay, clone)
 

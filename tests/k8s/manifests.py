@@ -17,7 +17,7 @@ OVERLAYS = sorted(
     for path in (ROOT / "k8s").rglob("kustomization.yaml")
     if "kind: Component" not in path.read_text() and path.parent.name != "base"
 )
-JOBS = [name for name in OVERLAYS if name.endswith("/job")]
+JOBS = [name for name in OVERLAYS if name.startswith("overlays/") and name.count("/") == 1]
 CLUSTERS = [name for name in OVERLAYS if name.endswith("/cluster")]
 
 Object = dict[str, Any]

@@ -83,7 +83,7 @@ CONTAINER = (*HEAD, "template", "spec", "containers", 0)
     ],
 )
 def test_what_the_api_server_would_refuse_is_found(change: Callable[[Object], None], said: str) -> None:
-    job = one(build("overlays/local/job"), "RayJob")
+    job = one(build("overlays/local"), "RayJob")
     assert not problems(job)
     change(job)
     assert any(said in line for line in problems(job)), problems(job)
@@ -236,7 +236,7 @@ def test_a_cluster_of_64_gpus_grows_within_limits() -> None:
 
 
 def test_kueue_has_room_for_the_run_of_64_gpus() -> None:
-    job, queue = one(build("overlays/gpu-64/job"), "RayJob"), one(build("queue"), "ClusterQueue")
+    job, queue = one(build("overlays/gpu-64"), "RayJob"), one(build("queue"), "ClusterQueue")
     local, priority = one(build("queue"), "LocalQueue"), one(build("queue"), "WorkloadPriorityClass")
     labels = job["metadata"]["labels"]
     assert labels["kueue.x-k8s.io/queue-name"] == local["metadata"]["name"] and job["spec"]["suspend"]
@@ -326,7 +326,7 @@ def test_ray_and_seaweedfs_have_one_version_everywhere() -> None:
     for overlay in [*JOBS, *CLUSTERS]:
         objects = build(overlay)
         assert ray_cluster_spec(objects)["rayVersion"] == RAY
-        suffix = "-cpu" if "/local/" in overlay else ""
+        suffix = "-cpu" if overlay.startswith("overlays/local") else ""
         ours = {c["image"] for e in objects for _, c in containers(e) if c.get("image", "").startswith("dmgan:")}
         assert ours == {f"dmgan:{tag}{suffix}"}
         assert f"-t dmgan:{tag}{suffix} " in dockerfile
