@@ -360,8 +360,8 @@ def test_prometheus_finds_the_pods() -> None:
         ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
         assert ports[keep["__meta_kubernetes_pod_container_port_name"]] == 8080
         assert template["metadata"]["annotations"]["prometheus.io/port"] == "8080"
-        label = template["metadata"]["labels"]["app.kubernetes.io/name"]
-        assert label == keep["__meta_kubernetes_pod_label_app_kubernetes_io_name"]
+        label = template["metadata"]["labels"]["app"]
+        assert label == keep["__meta_kubernetes_pod_label_app"]
     assert scrape["kubernetes_sd_configs"][0]["namespaces"]["names"] == ["dmgan"]
 
 
