@@ -105,37 +105,46 @@ def existing(config: Config, run: Run, chosen: Candidate) -> dict[str, Any] | No
 
 
 class _Worker:
-    def __init__(self, config: Config, run: Run, held: list[Any], environment: dict[str, str]) -> None:
+    """`held` is a list of the reference to the generator, which the team holds: Ray may lose what a constructor was
+    given before it starts an actor again."""
+
+    def __init__(self, config: Config, run: Run, environment: dict[str, str]) -> None:
         os.environ.update(environment)
-        generator: Generator = ray.get(held[0])
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cudnn.allow_tf32 = False  # float32, as the protocol says
-        self._evaluator, self._run, self._ready = Evaluator(config, run, generator, device), run, False
+        self._config, self._run, self._ready = config, run, False
+        self._evaluator: Evaluator | None = None
 
-    def feature_dimensions(self) -> int:
-        return self._evaluator.feature_dimensions()
+    def _with(self, held: list[Any]) -> Evaluator:
+        if self._evaluator is None:  # also of a worker that was started again
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            self._evaluator = Evaluator(self._config, self._run, ray.get(held[0]), device)
+        return self._evaluator
 
-    def distinct_captions(self) -> int:
-        return self._evaluator.distinct_captions
+    def feature_dimensions(self, held: list[Any]) -> int:
+        return self._with(held).feature_dimensions()
 
-    def encode(self, first: int, last: int) -> np.ndarray:
-        return self._evaluator.encode(first, last).cpu().numpy()
+    def distinct_captions(self, held: list[Any]) -> int:
+        return self._with(held).distinct_captions
 
-    def part(self, task: _Task, sentences: np.ndarray, save_images: str | None) -> tuple[_Task, _Sums]:
+    def encode(self, held: list[Any], first: int, last: int) -> np.ndarray:
+        return self._with(held).encode(first, last).cpu().numpy()
+
+    def part(self, held: list[Any], task: _Task, sentences: np.ndarray, save_images: str | None) -> tuple[_Task, _Sums]:
+        evaluator = self._with(held)
         if not self._ready:  # a worker that was started again has lost them
-            self._evaluator.use(torch.from_numpy(sentences.copy()))
+            evaluator.use(torch.from_numpy(sentences.copy()))
             self._ready = True
         if task.kind == "real":
-            sums: _Sums = self._evaluator.real(task.first, task.last)
+            sums: _Sums = evaluator.real(task.first, task.last)
         else:
-            sums = self._evaluator.score(task.first, task.last, save_images)
+            sums = evaluator.score(task.first, task.last, save_images)
         storage.write_bytes(self._run.path(task.file), to_bytes(sums))
         return task, sums
 
-    def images(self, indices: list[int]) -> np.ndarray:
-        return self._evaluator.images(indices).permute(0, 2, 3, 1).cpu().numpy()
+    def images(self, held: list[Any], indices: list[int]) -> np.ndarray:
+        return self._with(held).images(indices).permute(0, 2, 3, 1).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -267,13 +276,12 @@ class _Team:
         kind = ray.remote(num_cpus=1, num_gpus=gpu, max_restarts=3, max_task_retries=3, scheduling_strategy=where)(
             _Worker
         )
-        # Held here: an actor that starts again asks for it again. In a list, lest Ray warn that nobody might hold it.
         self._held = [ray.put(self._generator)]
-        self._actors = [kind.remote(config, self._run, self._held, storage_environment()) for _ in range(workers)]
+        self._actors = [kind.remote(config, self._run, storage_environment()) for _ in range(workers)]
         # Each encodes a share of the captions, all score with the whole.
-        captions = ray.get(self._actors[0].distinct_captions.remote())
+        captions = ray.get(self._actors[0].distinct_captions.remote(self._held))
         cuts = [captions * i // workers for i in range(workers + 1)]
-        shares = [actor.encode.remote(cuts[i], cuts[i + 1]) for i, actor in enumerate(self._actors)]
+        shares = [actor.encode.remote(self._held, cuts[i], cuts[i + 1]) for i, actor in enumerate(self._actors)]
         self._sentences = ray.put(np.concatenate(ray.get(shares)))
 
     def sums(self, kind: type[_S], tasks: list[_Task]) -> Iterator[_S]:
@@ -287,7 +295,9 @@ class _Team:
             print(f"      going on: {len(tasks) - len(left)} of {len(tasks)} parts are there", flush=True)
         pool, early = ActorPool(self._actors), dict[_Task, _S]()
         # Whoever is free takes the next part; those that come before their turn wait.
-        fresh = pool.map_unordered(lambda actor, task: actor.part.remote(task, self._sentences, self._save), left)
+        fresh = pool.map_unordered(
+            lambda actor, task: actor.part.remote(self._held, task, self._sentences, self._save), left
+        )
         waiting = set(left)
         with progress_bar(total=tasks[-1].last, desc=tasks[0].kind, unit="image") as bar:
             for task in tasks:
@@ -303,17 +313,17 @@ class _Team:
         if (sums := _kept(kind, self._run.path(task.file))) is not None:
             return sums
         self._start()
-        made: tuple[_Task, _S] = ray.get(self._actors[0].part.remote(task, self._sentences, self._save))
+        made: tuple[_Task, _S] = ray.get(self._actors[0].part.remote(self._held, task, self._sentences, self._save))
         return made[1]
 
     def feature_dimensions(self) -> int:
         self._start()
-        return int(ray.get(self._actors[0].feature_dimensions.remote()))
+        return int(ray.get(self._actors[0].feature_dimensions.remote(self._held)))
 
     def images(self, indices: list[int]) -> np.ndarray:
         """Generated images: uint8 (N, H, W, 3)."""
         self._start()
-        found: np.ndarray = ray.get(self._actors[0].images.remote(indices))
+        found: np.ndarray = ray.get(self._actors[0].images.remote(self._held, indices))
         return found
 
     def dismiss(self) -> None:

@@ -113,26 +113,25 @@ def _wait_for_room(config: Config, seconds: float) -> None:
 def _check_shared(urls: Sequence[str]) -> None:
     """Raise ClusterError where a node does not see a folder, or cannot reach the S3 server of this machine."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = ray.get_runtime_context().get_node_id()
     others = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != here and n["Resources"].get("CPU", 0)]
     if not others:
         return
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    name = "AWS_ENDPOINT_URL_S3" if "AWS_ENDPOINT_URL_S3" in os.environ else "AWS_ENDPOINT_URL"
+    endpoint = os.environ.get(name, "")
     folders = [url for url in urls if storage.is_local(url)]
     if len(folders) < len(urls) and urlsplit(endpoint).hostname in _LOOPBACK:
         raise ClusterError(
-            f"AWS_ENDPOINT_URL={endpoint}: only this node reaches it, the Ray cluster has {len(others)} more; set "
-            "AWS_ENDPOINT_URL to an S3 server that all reach"
+            f"{name}={endpoint}: only this node reaches it, the Ray cluster has {len(others)} more; expected an S3 "
+            "server that all reach"
         )
     probes = {folder: Path(folder) / f".seen-{uuid.uuid4().hex}" for folder in folders}
     try:
         for probe in probes.values():
             probe.touch()
         for node in others:
-            where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            look = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=where)(_visible)
+            look = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=_on_node(node["NodeID"]))(_visible)
             for folder, seen in zip(folders, ray.get(look.remote([str(p) for p in probes.values()])), strict=True):
                 if not seen:
                     raise ClusterError(
@@ -142,6 +141,12 @@ def _check_shared(urls: Sequence[str]) -> None:
     finally:
         for probe in probes.values():
             probe.unlink(missing_ok=True)
+
+
+def _on_node(node_id: str) -> Any:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node_id, soft=False)
 
 
 def _visible(paths: list[str]) -> list[bool]:
@@ -156,10 +161,12 @@ def _claimed(url: str) -> Any:
         def ready(self) -> bool:
             return True
 
+    where = _on_node(ray.get_runtime_context().get_node_id())  # what is lost with another node must not be the claim
     deadline = time.monotonic() + _CLAIM_SECONDS
     while True:
         try:
-            holder = ray.remote(num_cpus=0)(Holder).options(name=f"run {url}", namespace=_NAMESPACE).remote()
+            holder = ray.remote(num_cpus=0, scheduling_strategy=where)(Holder)
+            holder = holder.options(name=f"run {url}", namespace=_NAMESPACE).remote()
             ray.get(holder.ready.remote())
             return holder
         except ValueError:

@@ -72,11 +72,14 @@ class Link:
 def network_bytes(cost: Footprint, zero_stage: int, workers: int) -> float:
     """What each GPU sends in a step: gradients reduced and weights gathered, by rings, float32.
 
-    All-reduce is a reduce-scatter and an all-gather of (W − 1)/W of the bytes each. At stage 3 weights are gathered for
-    every forward and backward pass instead: two of the generator, four of the discriminators, and one for the average.
+    All-reduce is a reduce-scatter and an all-gather of (W − 1)/W of the bytes each. DeepSpeed all-reduces gradients at
+    stages 1 and 2 as well (`use_multi_rank_bucket_allreduce`) and gathers the updated weights after that. At stage 3 it
+    reduce-scatters, and gathers weights for every forward and backward pass: two of the generator, four of the
+    discriminators, and one of the generator for the average.
     """
     generator, discriminators = 4.0 * cost.generator, 4.0 * cost.discriminators
-    passes = generator * 4 + discriminators * 5 if zero_stage == 3 else 2 * (generator + discriminators)
+    both = generator + discriminators
+    passes = {0: 2 * both, 1: 3 * both, 2: 3 * both, 3: 4 * generator + 5 * discriminators}[zero_stage]
     return passes * (workers - 1) / workers
 
 
@@ -86,14 +89,14 @@ def report(config: Config, options: argparse.Namespace, cost: Footprint) -> Iter
     link = _link(options)
     sent, messages = network_bytes(cost, config.deepspeed.zero_stage, options.gpus), _messages(config, cost)
     talking = link.seconds(sent, messages, options.gpus)
-    step = config.train.batch_size / rate.number + talking
+    step = config.train.images_a_step / rate.number + talking
     sample, samples = _dataset(config, options)
     yield Line("trained parameters", f"G {cost.generator:,}, D {cost.discriminators:,}", COUNTED)
     yield Line("gradients a step", _size(4 * (cost.generator + cost.discriminators)), COUNTED)
-    alone = f"{rate.number:,.1f} images/s, {config.train.batch_size / rate.number:.3f} s a step"
+    alone = f"{rate.number:,.1f} images/s, {config.train.images_a_step / rate.number:.3f} s a step"
     yield Line("one GPU alone", alone, rate.origin)
     note = f"{COUNTED}, for ZeRO {config.deepspeed.zero_stage}"
-    yield Line("each GPU sends", f"{_size(sent)} a step, {messages} small messages", note)
+    yield Line("each GPU sends", f"{_size(sent)} a step, about {messages} small messages", note)
     yield Line("talking", f"{talking:.3f} s a step, nothing overlapped", _origins(link, options.gpus))
     over_network = sent / step if options.gpus > options.gpus_per_node else 0.0
     yield from _together(config, options.gpus, step, rate, over_network, sample)
@@ -106,7 +109,7 @@ def _together(
     config: Config, workers: int, step: float, rate: Value, over_network: float, sample: Value
 ) -> Iterator[Line]:
     """Images/s of all GPUs, and what that asks of network and bucket."""
-    batch, above = config.train.batch_size, "from the lines above"
+    batch, above = config.train.images_a_step, "from the lines above"
     images = workers * batch / step
     share = 100 * images / (workers * rate.number)
     yield Line(f"{workers} GPUs", f"{images:,.0f} images/s, {share:.0f} % of so many alone", above)
@@ -135,7 +138,7 @@ def _checkpoint(config: Config, cost: Footprint, writing: Value, step: float) ->
 def _duration(config: Config, workers: int, step: float, samples: Value, pretraining: Value | None) -> Iterator[Line]:
     """Days to the configuration's epochs, which are the paper's in its presets. Raises ConfigError where a step does
     not fit the split."""
-    batch, epochs = config.train.batch_size, config.train.epochs
+    batch, epochs = config.train.images_a_step, config.train.epochs
     steps = batches_per_worker(int(samples.number), batch, workers) * epochs
     if not steps:
         raise ConfigError(f"--gpus {workers}: {workers * batch} images a step, the split has {samples.number:,.0f}")
@@ -187,9 +190,9 @@ def _of_run(run: Run) -> tuple[Value, Value | None]:
         rates = [line["images_per_second"] for line in run.read_metrics() if line["stage"] == stage]
         if rates:
             middle = sorted(rates)[len(rates) // 2]
-            found[stage] = Value(
-                middle / workers, MEASURED, f"median of {run.url} on {workers} workers, a worker's part"
-            )
+            note = f"median of {run.url} on {workers} workers, a worker's part"
+            note += ", waiting for one another included" if workers > 1 else ""
+            found[stage] = Value(middle / workers, MEASURED, note)
     if "train" not in found:
         raise ConfigError(f"--run {run.url}: metrics.jsonl has no line of GAN training")
     return found["train"], found.get("pretrain")

@@ -20,7 +20,7 @@ __all__ = ["INSTALL", "is_submitted", "kept", "outlive_the_job", "warn_of_creden
 # What to do where a node has not our dependencies.
 INSTALL = "the nodes of a Ray cluster need the image of k8s/Dockerfile, or `pip install -c constraints.txt torch .`"
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets in the environment of an entrypoint alone
-_SECRET = ("SECRET", "TOKEN", "PASSWORD")
+_SECRET = ("SECRET", "TOKEN", "PASSWORD", "CREDENTIAL", "API_KEY")
 
 
 def is_submitted() -> bool:
@@ -73,6 +73,8 @@ def outlive_the_job(main: Callable[[], int]) -> int:
     code = 1
     try:
         code = main()
+    except SystemExit as error:  # of argparse
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
     finally:
         with suppress(BrokenPipeError):  # nobody is left to be told
             os.write(tell, f"{code}\n".encode())
@@ -92,7 +94,8 @@ def _stand_for(told: int) -> int:
 
         def hand_on(number: int, frame: object) -> None:
             received.append(number)
-            os.kill(driver, number)
+            with suppress(ProcessLookupError):  # it has ended and is about to say how
+                os.kill(driver, number)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, hand_on)

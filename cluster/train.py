@@ -93,8 +93,8 @@ def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str
 def _fit_interruptibly(trainer: Any, report: Reporter, grace_seconds: float) -> None:
     """`trainer.fit()`, which a signal to stop ends with a checkpoint, if it is written within the grace.
 
-    A second SIGINT or SIGTERM ends it at once. SIGHUP says that who started this process is gone; after another
-    signal it says nothing new.
+    SIGHUP says that who started this process is gone. A second Ctrl-C ends it at once; any other second signal says
+    nothing new.
     """
     if threading.current_thread() is not threading.main_thread():  # signals are another's, such as Tune's
         trainer.fit()
@@ -110,7 +110,7 @@ def _fit_interruptibly(trainer: Any, report: Reporter, grace_seconds: float) -> 
     signals: list[int] = []
 
     def stop(number: int, frame: object) -> None:
-        if number != signal.SIGHUP or not signals:
+        if number == signal.SIGINT or not signals:
             signals.append(number)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

@@ -63,6 +63,7 @@ def test_zero_stages_shard_what_they_shard() -> None:
     assert rising == sorted(rising) and cost.state_bytes(3, 1000) == pytest.approx(4 * 4000 * 2, rel=0.01)
     assert cost.state_bytes(1, 2) == 4 * 4000 * (1 + 1.5 + 1 + 1)
     assert network_bytes(cost, 1, 1) == 0 and network_bytes(cost, 0, 4) == 4 * 4000 * 2 * 3 / 4
+    assert network_bytes(cost, 1, 4) == network_bytes(cost, 2, 4) == 4 * 4000 * 3 * 3 / 4
     assert network_bytes(cost, 3, 4) > network_bytes(cost, 1, 4)
 
 

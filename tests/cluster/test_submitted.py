@@ -77,6 +77,13 @@ def test_a_driver_that_is_killed_ends_the_job(tmp_path: Path) -> None:
     assert job.wait(20) == 128 + signal.SIGKILL
 
 
+def test_exit_codes_of_the_command_line_are_the_jobs() -> None:
+    environment = {**os.environ, SUBMITTED: "{}"}
+    for arguments, code in (["--bogus"], 2), (["--help"], 0), (["generate"], 2):
+        command = [sys.executable, "-m", "dmgan.launch", *arguments]
+        assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False).returncode == code
+
+
 def test_output_is_not_kept_where_ray_deletes_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,11 +133,12 @@ def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes
         drain = head[1]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
         assert drain[0] == "python"
         worker = subprocess.Popen([sys.executable, *drain[1:-1], "worker"], cwd=ROOT)
+        time.sleep(3)
         assert worker.poll() is None  # it waits for training here to end
         left = subprocess.run([sys.executable, *drain[1:]], cwd=ROOT, env=ray.environment, timeout=150, check=False)
         assert left.returncode == 0 and worker.wait(60) == 0
         second = stopped_with_a_checkpoint(run, ray, "second")
-        assert second > first
+        assert second > first and "FAILED" in ray.job("status", "second").stdout  # so KubeRay tries again
         finished = as_rayjob(ray, "third", [*entrypoint, *smaller(f"train.max_steps={second + 2}")])
         assert finished.returncode == 0, finished.stdout + finished.stderr
         assert "pretrain: done already" in finished.stdout and "[5/5] report: " in finished.stdout
