@@ -1,9 +1,9 @@
 """python -m cluster.drain head|worker: before a node of a Ray cluster goes, training ends with a checkpoint.
 
 Kubernetes runs it in a pod that is to be deleted (preStop). On the head it asks the drivers there to stop, whose jobs
-then have failed, with exit code 143: KubeRay tries a RayJob again that lost its head, and not one that was deleted. On a
-worker it waits until training there has ended, because a checkpoint needs all workers; where only that worker goes
-nobody ends it. Both give up after two minutes.
+then have failed, with exit code 143: KubeRay tries a RayJob again that lost its head, and not one that was deleted.
+On a worker it waits until training there has ended, because a checkpoint needs all workers; where only that worker
+goes nobody ends it. Both give up after two minutes.
 """
 
 from __future__ import annotations
