@@ -140,7 +140,9 @@ def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes
         left = subprocess.run([sys.executable, *drain[1:]], cwd=ROOT, env=ray.environment, timeout=150, check=False)
         assert left.returncode == 0 and worker.wait(60) == 0
         second = stopped_with_a_checkpoint(run, ray, "second")
-        assert second > first and "FAILED" in ray.job("status", "second").stdout  # so KubeRay tries again
+        assert second > first
+        ended = ray.job("status", "second").stdout  # failed, not stopped, so that KubeRay tries again
+        assert "failed with exit code 143" in ended, ended
         finished = as_rayjob(ray, "third", [*entrypoint, *smaller(f"train.max_steps={second + 2}")])
         assert finished.returncode == 0, finished.stdout + finished.stderr
         assert "pretrain: done already" in finished.stdout and "[5/5] report: " in finished.stdout
