@@ -33,8 +33,8 @@ def progress_bar(iterable: Any = None, *, line_seconds: float = _LINE_SECONDS, *
     """tqdm with these arguments; on what is no terminal a plain line every `line_seconds` and one at the end."""
     if sys.stderr.isatty():
         return tqdm(iterable, dynamic_ncols=True, **options)
-    unit = options.get("unit", "it")
-    shape = "{desc}: {n_fmt} of {total_fmt} " + unit + "s, {elapsed}, {remaining} left, {rate_fmt}{postfix}"
+    many = options.get("unit", "it").removesuffix("s") + "s"
+    shape = "{desc}: {n_fmt} of {total_fmt} " + many + ", {elapsed}, {remaining} left, {rate_fmt}{postfix}"
     return tqdm(
         iterable,
         file=_Lines(sys.stderr),
