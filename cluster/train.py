@@ -132,6 +132,8 @@ def _fit_interruptibly(trainer: Any, report: Reporter, grace_seconds: float) -> 
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if signals:  # this process is ending; that who started it has gone meanwhile must not cut that short
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if failures:
         raise failures[0]
     if signals:
