@@ -98,8 +98,7 @@ def opened(
     storage.check_reachable(run.url)
     with _alone(run), _local_server(config, run) if _wants_server(config, run) else nullcontext():
         _dataset(config, _local_folder(run), stages)
-        shared = (run.url, config.data.url)
-        with joined(config, run.url, shared, spare_cpus=spare_cpus, dashboard=dashboard) if stages else nullcontext():
+        with joined(config, run.url, spare_cpus=spare_cpus, dashboard=dashboard) if stages else nullcontext():
             run.write_config(_recorded(config, run, stages))
             yield
 

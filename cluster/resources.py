@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,11 @@ def uses_gpus(config: Config) -> bool:
 
 
 @contextmanager
-def joined(
-    config: Config, claim: str, shared: Sequence[str], *, spare_cpus: int = 0, dashboard: bool = False
-) -> Iterator[None]:
+def joined(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard: bool = False) -> Iterator[None]:
     """A Ray cluster with room for the workers: that of RAY_ADDRESS, else one of this process's own.
 
-    No other job of the cluster may hold `claim`, the URL of a run, meanwhile. Every node must see the folders among
-    the URLs `shared`. A cluster of our own has `spare_cpus` beside those of the machine, and a `dashboard` if asked
+    No other job of the cluster may be at work on the run meanwhile, and every node must see run and dataset, where
+    those are in folders. A cluster of our own has `spare_cpus` beside those of the machine, and a `dashboard` if asked
     for. One that is there may still be starting or growing: `train.wait_seconds` are waited for it. Raises
     ClusterError.
     """
@@ -56,8 +54,8 @@ def joined(
         if own:
             yield
             return
-        _check_shared(shared)
-        holder = _claimed(claim)
+        _check_shared(run_url, config.data.url)
+        holder = _claimed(run_url)
         yield
         ray.kill(holder)
     finally:
@@ -110,7 +108,7 @@ def _wait_for_room(config: Config, seconds: float) -> None:
         )
 
 
-def _check_shared(urls: Sequence[str]) -> None:
+def _check_shared(run_url: str, data_url: str) -> None:
     """Raise ClusterError where a node does not see a folder, or cannot reach the S3 server of this machine."""
     import ray
 
@@ -120,27 +118,28 @@ def _check_shared(urls: Sequence[str]) -> None:
         return
     name = "AWS_ENDPOINT_URL_S3" if "AWS_ENDPOINT_URL_S3" in os.environ else "AWS_ENDPOINT_URL"
     endpoint = os.environ.get(name, "")
-    folders = [url for url in urls if storage.is_local(url)]
-    if len(folders) < len(urls) and urlsplit(endpoint).hostname in _LOOPBACK:
+    if not (storage.is_local(run_url) and storage.is_local(data_url)) and urlsplit(endpoint).hostname in _LOOPBACK:
         raise ClusterError(
             f"{name}={endpoint}: only this node reaches it, the Ray cluster has {len(others)} more; expected an S3 "
             "server that all reach"
         )
-    probes = {folder: Path(folder) / f".seen-{uuid.uuid4().hex}" for folder in folders}
+    # A file that is made now shows that the folder is the same one; a dataset need only be there.
+    files = {data_url: Path(data_url) / "manifest.json", run_url: Path(run_url) / f".seen-{uuid.uuid4().hex}"}
+    files = {folder: file for folder, file in files.items() if storage.is_local(folder)}
     try:
-        for probe in probes.values():
-            probe.touch()
+        if run_url in files:
+            files[run_url].touch()
         for node in others:
             look = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=_on_node(node["NodeID"]))(_visible)
-            for folder, seen in zip(folders, ray.get(look.remote([str(p) for p in probes.values()])), strict=True):
+            for folder, seen in zip(files, ray.get(look.remote(list(files.values()))), strict=True):
                 if not seen:
                     raise ClusterError(
                         f"{folder}: is not the same folder on node {node['NodeManagerAddress']}; expected one that all "
                         f"{len(others) + 1} nodes of the Ray cluster share, or s3://bucket/path"
                     )
     finally:
-        for probe in probes.values():
-            probe.unlink(missing_ok=True)
+        if run_url in files:
+            files[run_url].unlink(missing_ok=True)
 
 
 def _on_node(node_id: str) -> Any:
@@ -149,8 +148,8 @@ def _on_node(node_id: str) -> Any:
     return NodeAffinitySchedulingStrategy(node_id, soft=False)
 
 
-def _visible(paths: list[str]) -> list[bool]:
-    return [Path(path).exists() for path in paths]
+def _visible(paths: list[Path]) -> list[bool]:
+    return [path.exists() for path in paths]
 
 
 def _claimed(url: str) -> Any:
