@@ -105,10 +105,16 @@ def test_training_over_two_nodes_goes_on_when_one_is_cut_off(
 ) -> None:
     private = tmp_path / "private"
     private.mkdir()
-    early = inside("head", command(private, packed[0]), RAY_ADDRESS=ADDRESS)  # before the second node is there
+    early = inside("head", command(private, packed[0]), RAY_ADDRESS=ADDRESS)
+    assert early.stdout is not None
+    said = ""
+    while "waiting for 2 CPUs, the Ray cluster has 1\n" not in said:
+        line = early.stdout.readline()
+        assert line, said  # it has ended
+        said += line
     ray_start("two", f"--address={ADDRESS}", "--num-cpus=1", private=private)
     output, _ = early.communicate(timeout=120)
-    assert early.returncode == 2 and "waiting for 2 CPUs, the Ray cluster has 1\n" in output, output
+    assert early.returncode == 2, output
     assert f"dmgan: {private / 'quickstart'}: is not the same folder on node {HOSTS['two']}; expected one" in output
     assert not (private / "quickstart" / "run.yaml").exists()
     more = ["evaluate.enabled=false", "train.max_steps=60", "train.min_workers=1", "train.log_every=1"]
