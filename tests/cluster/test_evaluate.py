@@ -128,12 +128,13 @@ def test_three_workers_one_of_them_killed(
         """One that is at a part, once there are parts."""
         while not list(Path(run.url).glob("evaluations/parts-*/generated-*")):
             time.sleep(0.005)
-        for process in psutil.process_iter(["cmdline"]):
-            if process.info["cmdline"] and process.info["cmdline"][0] == "ray::_Worker.part":
-                killed.append(process.pid)
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
-                return
+        deadline = time.monotonic() + 60
+        while not killed and time.monotonic() < deadline:
+            for process in psutil.process_iter(["cmdline"]):
+                if not killed and (process.info["cmdline"] or [""])[0] == "ray::_Worker.part":
+                    killed.append(process.pid)
+                    with suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGKILL)
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from math import log
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def pretend(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any)
     trial.state, trial.values = RUNNING, values
     for step in steps:
         if step > trial.step:
+            if pbt:
+                keep_step(trial, sweep)
             score = abs(log(values["optimizer.generator_lr"] / 0.001)) + 10 / step
             rung = {
                 "step": step,
@@ -55,6 +58,17 @@ def pretend(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any)
             with tempfile.TemporaryDirectory() as folder:
                 (Path(folder) / "origin.json").write_text(json.dumps({"trial": trial.id, "step": step}))
                 tune.report(rung, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def keep_step(trial: Trial, sweep: Run) -> None:
+    """Let the other trial report first where it is behind: one that is over can no longer be learnt from."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        trials = load_trials(sweep)
+        behind = [t for t in trials if t.state != FINISHED and len(t.rungs) < len(trial.rungs)]
+        if len(trials) == 2 and not behind:
+            return
+        time.sleep(0.05)
 
 
 @pytest.fixture
