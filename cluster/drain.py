@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import psutil
@@ -20,19 +20,15 @@ __all__ = ["main"]
 _SECONDS = 120.0
 
 
-def _processes(matches: Callable[[list[str]], bool]) -> Iterator[psutil.Process]:
-    """Of this pod, by their command lines."""
-    for process in psutil.process_iter(["cmdline"]):
-        if matches(process.info["cmdline"] or []):
-            yield process
+def _working(role: str) -> list[psutil.Process]:
+    """What of this pod is to end: drivers on a head, training's workers on a worker."""
 
+    def matches(line: list[str]) -> bool:
+        if role == "head":
+            return line[1:3] == ["-m", "dmgan.launch"]
+        return bool(line) and line[0].startswith("ray::RayTrainWorker")
 
-def _drivers() -> list[psutil.Process]:
-    return list(_processes(lambda line: line[1:3] == ["-m", "dmgan.launch"]))
-
-
-def _trainers() -> list[psutil.Process]:
-    return list(_processes(lambda line: bool(line) and line[0].startswith("ray::RayTrainWorker")))
+    return [process for process in psutil.process_iter(["cmdline"]) if matches(process.info["cmdline"] or [])]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,11 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("role", choices=["head", "worker"])
     role = parser.parse_args(arguments).role
-    for driver in _drivers() if role == "head" else []:
+    for driver in _working(role) if role == "head" else []:
         with suppress(psutil.NoSuchProcess):
             driver.terminate()
     deadline = time.monotonic() + _SECONDS
-    while _drivers() if role == "head" else _trainers():
+    while _working(role):
         if time.monotonic() > deadline:
             return 1
         time.sleep(0.5)

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
+from cluster.resources import on_node
 from datasets.progress import progress_bar
 
 __all__ = ["Reporter", "shown_progress"]
@@ -99,8 +99,7 @@ class Reporter:
 def shown_progress(on_stage: Callable[[str], None], unit: str) -> Iterator[Reporter]:
     """Draw a bar a stage with what workers tell the yielded reporter (which they get as an argument)."""
     # Where the driver is: what is lost with another node must not be what tells of it.
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    board = _Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    board = _Board.options(scheduling_strategy=on_node()).remote()  # type: ignore[attr-defined]
     ended = threading.Event()
     drawing = threading.Thread(target=_draw, args=(board, ended, on_stage, unit), daemon=True)
     drawing.start()

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from datasets import storage
 from dmgan.config import Config
 
-__all__ = ["ClusterError", "joined", "uses_gpus"]
+__all__ = ["ClusterError", "joined", "on_node", "uses_gpus"]
 
 _NAMESPACE = "dmgan"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -130,7 +130,7 @@ def _check_shared(run_url: str, data_url: str) -> None:
         if run_url in files:
             files[run_url].touch()
         for node in others:
-            look = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=_on_node(node["NodeID"]))(_visible)
+            look = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=on_node(node["NodeID"]))(_visible)
             for folder, seen in zip(files, ray.get(look.remote(list(files.values()))), strict=True):
                 if not seen:
                     raise ClusterError(
@@ -142,10 +142,12 @@ def _check_shared(run_url: str, data_url: str) -> None:
             files[run_url].unlink(missing_ok=True)
 
 
-def _on_node(node_id: str) -> Any:
+def on_node(node_id: str | None = None) -> Any:
+    """To be scheduled on this node, or the one given, and on no other."""
+    import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    return NodeAffinitySchedulingStrategy(node_id, soft=False)
+    return NodeAffinitySchedulingStrategy(node_id or ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _visible(paths: list[Path]) -> list[bool]:
@@ -160,7 +162,7 @@ def _claimed(url: str) -> Any:
         def ready(self) -> bool:
             return True
 
-    where = _on_node(ray.get_runtime_context().get_node_id())  # what is lost with another node must not be the claim
+    where = on_node()  # what is lost with another node must not be the claim
     deadline = time.monotonic() + _CLAIM_SECONDS
     while True:
         try:

@@ -185,9 +185,9 @@ def _one_gpu(config: Config, options: argparse.Namespace) -> tuple[Value, Value 
 def _of_run(run: Run) -> tuple[Value, Value | None]:
     if not run.has("run.yaml"):
         raise ConfigError(f"--run {run.url}: run.yaml: not found")
-    workers, found = run.read_config().train.workers, {}
+    workers, lines, found = run.read_config().train.workers, run.read_metrics(), {}
     for stage in ("train", "pretrain"):
-        rates = [line["images_per_second"] for line in run.read_metrics() if line["stage"] == stage]
+        rates = [line["images_per_second"] for line in lines if line["stage"] == stage]
         if rates:
             middle = sorted(rates)[len(rates) // 2]
             note = f"median of {run.url} on {workers} workers, a worker's part"
