@@ -54,6 +54,15 @@ class DeepSpeedEngine:
         self.zero_stage = zero_stage
         trained = [p for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(trained, lr, betas)
+        # All gradients at once, and no more: DeepSpeed's own bucket is 2 GB an engine, used or not.
+        zero: dict[str, Any] = {
+            "stage": zero_stage,
+            "overlap_comm": False,
+            "reduce_bucket_size": sum(p.numel() for p in trained),
+        }
+        if zero_stage in (1, 2):
+            # With a norm DeepSpeed leaves out the update of a non-finite gradient and goes on; `healthy` must see it.
+            zero["compute_grad_norm"] = False
         self._engine, *_ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
@@ -61,12 +70,7 @@ class DeepSpeedEngine:
                 "train_micro_batch_size_per_gpu": batch_size,
                 "gradient_accumulation_steps": accumulate,
                 "gradient_clipping": 0.0,
-                # All gradients at once, and no more: DeepSpeed's own bucket is 2 GB an engine, used or not.
-                "zero_optimization": {
-                    "stage": zero_stage,
-                    "overlap_comm": False,
-                    "reduce_bucket_size": sum(p.numel() for p in trained),
-                },
+                "zero_optimization": zero,
                 "zero_allow_untested_optimizer": True,
                 "zero_force_ds_cpu_optimizer": False,
                 "steps_per_print": 2**62,
@@ -97,7 +101,9 @@ class DeepSpeedEngine:
     def healthy(self) -> Tensor:
         held = [getattr(p, "ds_tensor", p) for p in self.module.parameters()]  # ZeRO 3: this worker's shares
         optimizer = self._engine.optimizer if self.zero_stage == 0 else self._engine.optimizer.optimizer
-        return all_finite([p for p in (*held, *second_moments(optimizer)) if p.numel()])
+        finite = all_finite([p for p in (*held, *second_moments(optimizer)) if p.numel()])
+        # At stage 3 DeepSpeed always leaves out the update of a non-finite gradient, and says so on the host.
+        return finite & (not self._engine.optimizer.overflow) if self.zero_stage == 3 else finite
 
     def state(self) -> EngineState | None:
         with self.full_weights():

@@ -7,21 +7,29 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import botocore.session
 import psutil
-import requests
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from datasets.processes import own_session
 
 __all__ = ["LocalS3Error", "local_s3"]
 
 _START_SECONDS = 60
-_STOP_SECONDS = 10
+_STOP_SECONDS = 3  # it takes longer to end by itself, and loses nothing when it is killed
+_TRIED_OBJECTS = 8  # of each bucket, read before the server counts as ready: they are on several volumes
+_PROBE = "dmgan-ready"  # bucket and object written to try the server out
 
 
 class LocalS3Error(Exception):
@@ -65,13 +73,12 @@ def _server(weed: str, folder: Path) -> Iterator[dict[str, str]]:
     settings.touch(mode=0o600)
     settings.write_text(_identities(environment))
     with (folder / "server.log").open("wb") as log:
-        # In a session of its own, so that Ctrl-C reaches the run first, which still has files to write.
-        server = subprocess.Popen(
-            _command(weed, folder, settings, ports), stdout=log, stderr=log, start_new_session=True
-        )
+        # A signal to the run's process group must reach the run alone, which still has files to write.
+        command = _command(weed, folder, settings, ports)
+        server = subprocess.Popen(command, stdout=log, stderr=log, **own_session(signal.SIGTERM))
     (folder / "pid").write_text(str(server.pid))
     try:
-        _wait(server, environment["AWS_ENDPOINT_URL"], folder / "server.log")
+        _wait(server, environment, folder / "server.log")
         yield environment
     finally:
         server.terminate()
@@ -103,7 +110,7 @@ def _end_orphan(folder: Path) -> None:
         process = psutil.Process(int((folder / "pid").read_text()))
         if str(folder / "data") in " ".join(process.cmdline()):
             process.kill()
-            process.wait(_STOP_SECONDS)
+            process.wait(_START_SECONDS)
     except (FileNotFoundError, ValueError, psutil.Error):
         pass  # no pid, or no such process: nothing to end
 
@@ -157,15 +164,45 @@ def _free_ports(count: int) -> dict[str, int]:
             probe.close()
 
 
-def _wait(server: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
+def _wait(server: subprocess.Popen[bytes], environment: dict[str, str], log: Path) -> None:
+    """Until the server serves: it answers seconds before it has found the volumes of an earlier start again."""
     deadline = time.monotonic() + _START_SECONDS
-    session = requests.Session()
-    session.trust_env = False  # no proxy stands before this machine's own ports
+    client = _client(environment)
+    failure = ""
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise LocalS3Error(f"the local S3 server ended with exit code {server.returncode}; see {log}")
-        with suppress(requests.RequestException):
-            if session.get(f"{endpoint}/healthz", timeout=1).ok:
-                return
+        try:
+            _try_out(client)
+            return
+        except (BotoCoreError, ClientError) as error:
+            failure = " ".join(str(error).split())
         time.sleep(0.2)
-    raise LocalS3Error(f"the local S3 server did not answer within {_START_SECONDS} s; see {log}")
+    raise LocalS3Error(f"the local S3 server was not ready within {_START_SECONDS} s ({failure}); see {log}")
+
+
+def _client(environment: dict[str, str]) -> Any:
+    session = botocore.session.Session()
+    session.set_credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    # No proxy stands before this machine's own ports; `_wait` repeats.
+    config = Config(proxies={}, retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5)
+    return session.create_client(
+        "s3",
+        region_name=environment["AWS_DEFAULT_REGION"],
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        config=config,
+    )
+
+
+def _try_out(client: Any) -> None:
+    """Read an object of every bucket that has one; write, read and remove another. Raises botocore's errors."""
+    buckets = [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+    for bucket in buckets:
+        for found in client.list_objects_v2(Bucket=bucket, MaxKeys=_TRIED_OBJECTS).get("Contents", ()):
+            if found["Size"]:
+                client.get_object(Bucket=bucket, Key=found["Key"], Range="bytes=0-0")["Body"].read()
+    if _PROBE not in buckets:
+        client.create_bucket(Bucket=_PROBE)
+    client.put_object(Bucket=_PROBE, Key=_PROBE, Body=b"ready")
+    client.get_object(Bucket=_PROBE, Key=_PROBE)["Body"].read()
+    client.delete_object(Bucket=_PROBE, Key=_PROBE)

@@ -74,10 +74,32 @@ def _connect(own: bool, spare_cpus: int, dashboard: bool) -> None:
         if spare_cpus:  # of Ray's account: they wait for others
             options["num_cpus"] = (os.cpu_count() or 1) + spare_cpus
     try:
-        ray.init(logging_level="ERROR", log_to_driver=False, **options)
+        with _own_sessions():
+            ray.init(logging_level="ERROR", log_to_driver=False, **options)
     except ConnectionError as error:
         address = os.environ.get("RAY_ADDRESS", "")
         raise ClusterError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}") from error
+
+
+@contextmanager
+def _own_sessions() -> Iterator[None]:
+    """Ray processes started within get sessions of their own.
+
+    A signal to the driver's process group (`timeout`, SLURM, Ctrl-C) then reaches the driver alone, which writes a
+    checkpoint with their help. Ray has no option for it; that they end with the driver is its own doing (Linux).
+    """
+    from ray._private import services
+
+    class Apart(services.ConsolePopen):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "start_new_session": True})
+
+    before = services.ConsolePopen
+    services.ConsolePopen = Apart
+    try:
+        yield
+    finally:
+        services.ConsolePopen = before
 
 
 def _wait_for_room(config: Config, seconds: float) -> None:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster.local_s3 import local_s3
@@ -30,3 +34,58 @@ def test_what_is_uploaded_is_streamed_and_outlives_the_server(packed: tuple[str,
     log = (tmp_path / "s3" / "server.log").read_text()
     assert not any(secret in log for secret in secrets)
     assert (tmp_path / "s3" / "s3.json").stat().st_mode & 0o077 == 0
+
+
+ROOT = Path(__file__).parents[2]
+# Restarts over data that is there: argv is the folder, the signal that ends the server, how often.
+RESTARTS = """
+import os, sys
+from pathlib import Path
+from cluster.local_s3 import local_s3
+from datasets import storage
+folder, number, times = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+content = os.urandom(5000)
+for start in range(times + 1):
+    with local_s3(folder):
+        fs, path = storage.filesystem("s3://bucket/object")  # which does not try again, as `storage.read_bytes` would
+        if start:
+            assert fs.cat_file(path) == content, start
+            fs.pipe_file(path + str(start), content)
+        else:
+            fs.mkdir("bucket")
+            fs.pipe_file(path, content)
+        os.kill(int((folder / "pid").read_text()), number)
+"""
+
+
+@pytest.mark.distributed
+def test_the_first_read_after_a_restart_finds_what_was_there(tmp_path: Path) -> None:
+    """Ten restarts after SIGTERM and ten after SIGKILL, by four processes at once."""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", RESTARTS, str(tmp_path / f"{number}-{part}"), str(int(number)), "5"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in (signal.SIGTERM, signal.SIGKILL)
+        for part in range(2)
+    ]
+    said = [process.communicate(timeout=600)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * 4, "\n".join(said)
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_server_ends_with_whoever_started_it(number: signal.Signals, tmp_path: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from cluster.local_s3 import local_s3\n"
+    code += "with local_s3(Path(sys.argv[1])): print(flush=True); time.sleep(600)"
+    starter = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert starter.stdout is not None and starter.stdout.readline() == b"\n"
+    server = psutil.Process(int((tmp_path / "pid").read_text()))
+    assert os.getpgid(server.pid) == os.getsid(server.pid) == server.pid
+    starter.send_signal(number)
+    starter.wait()
+    gone, _ = psutil.wait_procs([server], timeout=120)
+    assert gone

@@ -165,6 +165,19 @@ def test_a_run_that_another_process_works_on(begun: tuple[Run, list[str]], capsy
     assert line.endswith("another process is at work on this run; wait for it or choose --name")
 
 
+@pytest.mark.parametrize("command", ["train", "pretrain", "evaluate", "generate"])
+def test_a_sweep_is_no_run(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    files = {name: sweep / name for name in ("run.yaml", "sweep.json", "report.html", "best.yaml")}
+    for name, path in files.items():
+        path.write_text(load_config().to_yaml() if name.endswith("yaml") else "{}")
+    before = {path: path.read_bytes() for path in files.values()}
+    line = refused([command, "--storage", str(tmp_path), "--name", "sweep"], capsys)
+    assert line.startswith(f"{sweep}: holds a sweep; choose another --name")
+    assert {path: path.read_bytes() for path in sweep.iterdir()} == before
+
+
 def test_captions_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "captions").write_bytes(b"\xff\xfe\xfa")
     line = refused(["generate", "--captions", str(tmp_path / "captions")], capsys)

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -155,14 +156,19 @@ def started(arguments: list[str], folder: Path) -> Job:
     return job
 
 
-@pytest.mark.parametrize("how", ["worker, then driver and workers", "SIGTERM"])
+@pytest.mark.parametrize("how", ["worker, then driver and workers", "SIGTERM", "SIGTERM to its group"])
 def test_a_killed_run_goes_on_to_the_same_generator(
     how: str, undisturbed: Path, packed: tuple[str, Manifest], tmp_path: Path
 ) -> None:
     job = started(command(tmp_path, packed[0], "--set", "evaluate.enabled=false"), tmp_path / "quickstart")
     run = Run(str(job.folder))
-    if how == "SIGTERM":
-        job.process.terminate()
+    if how.startswith("SIGTERM"):
+        below = psutil.Process(job.process.pid).children(recursive=True)
+        assert any("raylet" in process.name() for process in below)
+        if how == "SIGTERM":
+            job.process.terminate()
+        else:  # as `timeout` sends it
+            os.killpg(job.process.pid, signal.SIGTERM)
         deadline = time.monotonic() + 120
         while (code := job.process.poll()) is None:  # that the terminal is gone says nothing new
             assert time.monotonic() < deadline, job.log()
@@ -173,6 +179,7 @@ def test_a_killed_run_goes_on_to_the_same_generator(
             said = "dmgan: stopped by SIGTERM, with a checkpoint; the same command goes on from the last checkpoint"
             assert job.log().splitlines()[-1] == said
             assert job.checkpoints()[-1] == f"train-{run.trained_steps():08d}"
+        assert not psutil.wait_procs(below, timeout=120)[1]
     else:
         assert job.kill("worker", random.Random(0))
         deadline = time.monotonic() + 300
