@@ -125,7 +125,7 @@ def _run(options: argparse.Namespace) -> int:
         if value is not None and options.command != command:
             raise ConfigError(f"{flag}: goes with `{command}`, not with `{options.command}`")
     if options.command not in ("tune", "report") and run.has("sweep.json"):
-        raise ConfigError(f"{run.url}: holds a sweep; choose another --name, or one of the runs in {run.path('trials')}")
+        raise ConfigError(f"{run.url}: holds a sweep; expected another --name, or a run in {run.path('trials')}")
     config = _config(options, run)
     if options.command == "tune":
         return _tune(options, config, run)

@@ -174,7 +174,7 @@ def test_a_sweep_is_no_run(command: str, tmp_path: Path, capsys: pytest.CaptureF
         path.write_text(load_config().to_yaml() if name.endswith("yaml") else "{}")
     before = {path: path.read_bytes() for path in files.values()}
     line = refused([command, "--storage", str(tmp_path), "--name", "sweep"], capsys)
-    assert line.startswith(f"{sweep}: holds a sweep; choose another --name")
+    assert line.startswith(f"{sweep}: holds a sweep; expected another --name")
     assert {path: path.read_bytes() for path in sweep.iterdir()} == before
 
 
