@@ -27,13 +27,14 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from cluster.local_s3 import local_s3
-from datasets import birds, storage
-from datasets.cub import crop_to_box
+from datasets import storage
 from datasets.manifest import load_manifest
-from datasets.pack import PackOptions, pack
-from datasets.records import Record, Source
+from datasets.packing.pack import PackOptions, pack
 from datasets.shards import ReadOptions, read_samples
+from datasets.sources import birds
+from datasets.sources.cub import crop_to_box
+from datasets.sources.records import Record, Source
+from datasets.storage.local_s3 import local_s3
 from datasets.stream import open_stream
 
 RESOLUTION, BATCH = 256, 10

@@ -31,16 +31,16 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets import birds
 from datasets.manifest import load_manifest
-from datasets.pack import PackOptions, pack, read_source
+from datasets.packing.pack import PackOptions, pack, read_source
+from datasets.sources import birds
 from dmgan.config import load_config
-from dmgan.evaluation import Evaluator
-from dmgan.metrics.r_precision import Distractors
-from dmgan.networks import build_encoders, build_generator
+from dmgan.evaluation.evaluator import Evaluator
+from dmgan.evaluation.metrics.r_precision import Distractors
+from dmgan.model.build import build_encoders, build_generator
 from dmgan.pixels import png, to_unit
-from dmgan.run import Run
-from dmgan.text import caption_tensors
+from dmgan.runs.run import Run
+from dmgan.runs.text import caption_tensors
 
 IMAGES = 30000
 CPU = torch.device("cpu")

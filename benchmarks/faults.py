@@ -25,8 +25,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.data import photographs
-from datasets.pack import PackOptions, pack
-from datasets.records import Source
+from datasets.packing.pack import PackOptions, pack
+from datasets.sources.records import Source
 
 ROOT = Path(__file__).parents[1]
 KILLS_A_RUN = 10

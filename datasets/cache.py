@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.errors import UserError
 from datasets.manifest import Shard
 
 __all__ = ["CacheError", "ShardCache"]
@@ -20,7 +21,7 @@ _ABANDONED_SECONDS = 3600
 _LOCKS = 64  # files; shards share them by their checksum
 
 
-class CacheError(Exception):
+class CacheError(UserError):
     """What was downloaded is not the shard of the manifest; one line."""
 
 

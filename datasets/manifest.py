@@ -19,6 +19,7 @@ from itertools import accumulate
 from typing import Any
 
 from datasets import storage
+from datasets.errors import UserError
 from datasets.vocabulary import Vocabulary
 
 __all__ = [
@@ -37,7 +38,7 @@ __all__ = [
 FORMAT = "dmgan-dataset-1"
 
 
-class ManifestError(Exception):
+class ManifestError(UserError):
     """A dataset's manifest or vocabulary is missing or not what it should be; one line."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from datasets import storage
 from datasets.cache import CacheError, ShardCache
+from datasets.errors import UserError
 from datasets.manifest import Shard, Split
 from datasets.plan import Segment, segments
 from datasets.storage import Retry, StorageError
@@ -23,7 +24,7 @@ _TAR_BLOCK = 512
 _CHECKSUM_ATTEMPTS = 3  # what arrives damaged may have been damaged on the way
 
 
-class DatasetError(Exception):
+class DatasetError(UserError):
     """A shard is missing, short or damaged; one line naming it."""
 
 

@@ -20,9 +20,9 @@ from PIL import Image
 
 from datasets.manifest import Manifest, Split, load_manifest
 from datasets.plan import Leg, batches_per_worker, plan_epoch
-from datasets.processes import process_pool
 from datasets.shards import DatasetError, ReadOptions, Sample, Skipped, read_samples
 from datasets.storage import Retry
+from datasets.storage.processes import process_pool
 
 _BLOCK = 256  # images fetched together
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from datasets import birds, cub
 from datasets.manifest import Manifest, load_manifest
-from datasets.pack import PackOptions, pack
+from datasets.packing.pack import PackOptions, pack
+from datasets.sources import birds, cub
 from dmgan.config import load_config
-from dmgan.networks import build_encoders, build_generator
-from dmgan.run import Run
+from dmgan.model.build import build_encoders, build_generator
+from dmgan.runs.run import Run
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 torch.set_num_threads(1)

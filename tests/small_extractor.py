@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import dmgan.torchvision_cpu  # noqa: F401  (before torch-fidelity)
+import dmgan.model.torchvision_cpu  # noqa: F401  (before torch-fidelity)
 
 # isort: split
 from torch_fidelity import register_feature_extractor

@@ -13,7 +13,7 @@ from typing import Any
 
 from datasets import storage
 from dmgan.config import Tune
-from dmgan.run import Run
+from dmgan.runs.run import Run
 
 __all__ = [
     "FAILED",

@@ -11,7 +11,6 @@ A preset or a YAML file of lines such as
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,23 +23,12 @@ import numpy as np
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from dmgan.config import Config, ConfigError, Tune, known_keys, load_config, suggestion
+from dmgan.config import Config, ConfigError, Tune, keys_with, known_keys, suggestion, with_values
 
-__all__ = ["Parameter", "Space", "assignments", "load_space", "parse_space", "presets", "scheduler_of"]
+__all__ = ["Parameter", "Space", "load_space", "parse_space", "presets", "scheduler_of"]
 
 _PRESETS = Path(__file__).parent / "presets"
 _LISTS, _RANGES = ("choice", "grid"), ("uniform", "loguniform", "randint")
-# Scores of other data or protocols do not compare, and a sweep has one set of rules.
-_NOT_SEARCHED: tuple[str, ...] = (
-    *("data.url", "data.draw_birds", "data.local_s3", "evaluate.", "tune.", "checkpoint.", "pretrain.encoders"),
-    *("train.max_steps", "train.epochs", "train.workers", "train.min_workers"),  # a trial's length and place
-    *("model.base_size", "model.refinements"),  # the dataset's size
-)
-# What the encoders are trained with: trials that differ in it cannot share them.
-_OF_ENCODERS: tuple[str, ...] = (
-    *("pretrain.", "model.embedding_dim", "model.image_encoder", "objective.gamma", "objective.negatives"),
-    *("data.", "train.precision", "train.accumulate"),
-)
 _COMBINATIONS = 256  # tried before a sweep starts
 
 
@@ -102,8 +90,13 @@ class Space:
 
     @property
     def shares_encoders(self) -> bool:
-        """Whether trials with the same N_w can have the same encoders."""
-        return not any(key.startswith(_OF_ENCODERS) for key in self.keys)
+        """Whether trials can have encoders in common: those that differ in no key of the encoders do."""
+        return all(parameter.kind in _LISTS for parameter in self.of_encoders)
+
+    @property
+    def of_encoders(self) -> list[Parameter]:
+        """The parameters that the encoders' pre-training depends on."""
+        return [parameter for parameter in self.parameters if parameter.key in keys_with("encoders")]
 
     def plan(self, trials: int, seed: int) -> list[dict[str, Any]]:
         """The values of all trials: every combination of the grids, the rest drawn by the seed."""
@@ -156,7 +149,7 @@ def parse_space(tree: Any, config: Config, where: str) -> Space:
     parameters = tuple(_parameter(str(key), entry, where) for key, entry in tree.items())
     for values in _combinations(parameters):
         try:
-            load_config(config, assignments(values))
+            with_values(config, values)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
     space = Space(parameters)
@@ -167,7 +160,7 @@ def parse_space(tree: Any, config: Config, where: str) -> Space:
 def _parameter(key: str, entry: Any, where: str) -> Parameter:
     if key not in known_keys():
         raise ConfigError(f"{where}: {key}: unknown key{suggestion(key)}")
-    if key.startswith(_NOT_SEARCHED):
+    if key in keys_with("not searched"):
         raise ConfigError(f"{where}: {key}: cannot be searched over: trials could not be compared, or resumed")
     kinds = (*_LISTS, *_RANGES)
     if not isinstance(entry, Mapping) or len(entry) != 1 or next(iter(entry)) not in kinds:
@@ -226,11 +219,6 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def assignments(values: Mapping[str, Any]) -> list[str]:
-    """KEY=VALUE of a trial's values, as `load_config` takes them."""
-    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
-
-
 def _number(value: Any) -> Any:
     """YAML reads 1e-5, without a point, as a text."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
@@ -248,13 +236,13 @@ def _check_method(space: Space, config: Config, where: str) -> None:
             "alone that were not stopped"
         )
     damsm = config.evaluate.features == "damsm" and options.objective != "r_precision"
-    if damsm and ("model.word_dim" in space.keys or not space.shares_encoders):
+    if damsm and space.of_encoders and (config.pretrain.encoders is None or "model.word_dim" in space.keys):
         raise ConfigError(
-            f"evaluate.features=damsm: {where} has keys that change the encoders, and with them what FID is on; "
-            "expected another extractor, or tune.objective=r_precision"
+            f"evaluate.features=damsm: {where} has {space.of_encoders[0].key}, which changes the encoders and what "
+            "FID is on; expected another extractor, tune.objective=r_precision, or pretrain.encoders=RUN"
         )
     if options.scheduler == "pbt":
-        fixed = [key for key in space.keys if not key.startswith(("optimizer.", "objective.lambda"))]
+        fixed = [key for key in space.keys if key not in keys_with("live")]
         if fixed or space.has_grid:
             what = fixed[0] if fixed else "a grid"
             raise ConfigError(

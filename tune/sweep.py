@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
 import ray
 
-from cluster import job
-from cluster.resources import ClusterError, uses_gpus
-from cluster.train import planned_steps, sample_captions, storage_environment
+from cluster.driver import stages
+from cluster.driver.resources import ClusterError
+from cluster.placement import uses_gpus
+from cluster.worker.planned import planned_steps
 from datasets import storage
 from datasets.manifest import load_manifest
-from dmgan.config import Config, ConfigError
-from dmgan.run import Run
-from tune.report import write_report
+from datasets.storage.environment import storage_environment
+from dmgan.config import Config, ConfigError, keys_with, known_keys
+from dmgan.runs.run import Run
+from dmgan.runs.samples import sample_captions
+from tune.report.page import write_report
 from tune.results import FAILED, FINISHED, LEFT, RUNNING, STOPPED, Trial, load_trial, load_trials, rungs
 from tune.space import Space, scheduler_of
 from tune.trial import encoders_key, run_trial, trial_config
@@ -66,7 +70,7 @@ def run_sweep(config: Config, space: Space, sweep: Run) -> None:
     if state["state"] == FINISHED:
         print(f"sweep {sweep.name} is complete, nothing to do: {write_report(sweep)}")
         return
-    with job.opened(config, sweep, {"pretrain", "train", "evaluate"}, spare_cpus=SPARE_CPUS, dashboard=True):
+    with stages.prepared(config, sweep, {"pretrain", "train", "evaluate"}, spare_cpus=SPARE_CPUS, dashboard=True):
         caps = {"max_hours": config.tune.max_hours, "max_gpu_hours": config.tune.max_gpu_hours}
         state["caps"] = caps | {"since": time.time()}
         state["captions"] = sample_captions(config.data.url)
@@ -101,32 +105,27 @@ def _begin(config: Config, space: Space, sweep: Run) -> dict[str, Any]:
                 f"{sweep.path('sweep.json')}: the sweep was started with {key} {before[key]}, not {now[key]}; go on "
                 "with them, or start another sweep with --name"
             )
-    free = {"max_gpu_hours", "max_hours"}
-    old, new = (c.model_dump() | {"tune": c.tune.model_dump(exclude=free)} for c in (sweep.read_config(), config))
-    if old != new:
-        section = next(name for name in new if old[name] != new[name])
-        key = next(k for k in new[section] if old[section].get(k) != new[section][k])
-        raise ConfigError(
-            f"{section}.{key}: the sweep was started with {old[section].get(key)}, not {new[section][key]}; go on with "
-            "its own value, or start another sweep with --name"
-        )
+    begun = sweep.read_config()
+    for key in known_keys():
+        if key not in keys_with("cap") and begun.value(key) != config.value(key):
+            raise ConfigError(
+                f"{key}: the sweep was started with {begun.value(key)}, not {config.value(key)}; go on with its own "
+                "value, or start another sweep with --name"
+            )
     return before | ({} if before["state"] == FINISHED else {"state": RUNNING})
 
 
 def _encoders(config: Config, space: Space, sweep: Run) -> None:
-    """Pre-train once what the trials share: the encoders, for every N_w; none if the trials' own would differ more."""
-    words = next((p for p in space.parameters if p.key == "model.word_dim"), None)
+    """Pre-train once what trials share: the encoders, for every combination of the keys they depend on."""
     if config.pretrain.encoders is not None or not space.shares_encoders:
         return
-    if words is not None and words.kind not in ("choice", "grid"):
-        return
-    values: list[dict[str, Any]] = [{words.key: value} for value in words.values] if words is not None else [{}]
-    for value in values:
-        chosen = trial_config(config, value)
+    listed = {parameter.key: parameter.values for parameter in space.of_encoders}
+    for values in product(*listed.values()):
+        chosen = trial_config(config, dict(zip(listed, values, strict=True)))
         run = Run(sweep.path("encoders", encoders_key(chosen)))
         if not run.has("encoders.safetensors"):
             run.write_config(chosen)
-            job.training_stages(chosen, run, until="pretrain")
+            stages.training_stages(chosen, run, until="pretrain")
 
 
 def _tune(config: Config, space: Space, sweep: Run, steps: int) -> str:

@@ -6,6 +6,7 @@ when a trial reports, which is when Tune stops trials.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -15,16 +16,16 @@ from typing import Any
 import ray
 from ray import tune
 
-from cluster import job
-from cluster.checkpoints import copy_checkpoint
-from cluster.evaluate import candidate, evaluate, existing
-from cluster.resources import uses_gpus
-from cluster.train import TrainingError
+from cluster.driver import stages
+from cluster.driver.failures import reason_of, workers_as_one_line
+from cluster.evaluation.evaluate import candidate, evaluate, existing
+from cluster.placement import uses_gpus
+from cluster.worker.checkpoints import copy_checkpoint
 from datasets import storage
-from dmgan.config import Config, load_config
-from dmgan.run import Run
+from datasets.errors import UserError
+from dmgan.config import Config, keys_with, with_values
+from dmgan.runs.run import Run
 from tune.results import FAILED, FINISHED, RUNNING, Trial, load_trial, score_of, trial_run
-from tune.space import assignments
 
 __all__ = ["TrialError", "encoders_key", "run_trial"]
 
@@ -32,13 +33,14 @@ __all__ = ["TrialError", "encoders_key", "run_trial"]
 _ENDLESS = 10**9
 
 
-class TrialError(Exception):
+class TrialError(UserError):
     """A trial that failed; one line with its reason, which trial.json has too."""
 
 
 def encoders_key(config: Config) -> str:
     """Runs whose encoders are trained alike have the same."""
-    return f"words-{config.model.word_dim}"
+    values = {key: config.value(key) for key in keys_with("encoders")}
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
 
 
 def run_trial(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any) -> None:
@@ -56,7 +58,7 @@ def run_trial(values: dict[str, Any], sweep: Run, steps: list[int], registry: An
         trial.gpu = uses_gpus(config)
         shared = Run(sweep.path("encoders", encoders_key(config)))
         if shared.has("encoders.safetensors"):
-            config.pretrain.encoders = shared.url
+            config = with_values(config, {"pretrain.encoders": shared.url})
         run.write_config(config)
         for step in steps:
             if step > trial.step:
@@ -73,16 +75,7 @@ def run_trial(values: dict[str, Any], sweep: Run, steps: list[int], registry: An
 
 def trial_config(base: Config, values: dict[str, Any]) -> Config:
     """The sweep's configuration with a trial's values."""
-    return load_config(base, assignments(values))
-
-
-def reason_of(error: Exception) -> str:
-    """In one line."""
-    from dmgan.launch import job_failure
-
-    if isinstance(error, TrainingError):
-        return str(error)
-    return job_failure(error) or " ".join(str(error).split())[:300] or type(error).__name__
+    return with_values(base, values)
 
 
 def _follow(trial: Trial, values: dict[str, Any], run: Run, sweep: Run) -> None:
@@ -107,12 +100,14 @@ def _to_rung(trial: Trial, config: Config, run: Run, sweep: Run, step: int) -> N
     """Train to the step and evaluate there, unless that is done."""
     trial.work_began()
     trial.save(sweep)
-    staged = config.model_copy(deep=True)
     # The step is the end, however many samples a trial's step has.
-    staged.train.max_steps, staged.train.epochs = step, _ENDLESS
-    job.training_stages(staged, run)
+    staged = with_values(config, {"train.max_steps": step, "train.epochs": _ENDLESS})
+    stages.training_stages(staged, run)
     chosen = candidate(config, run)
-    result = existing(config, run, chosen) or evaluate(config, run, chosen)
+    result = existing(config, run, chosen)
+    if result is None:
+        with workers_as_one_line("evaluation"):
+            result = evaluate(config, run, chosen)
     trial.work_ended()
     trial.rungs.append(
         {
@@ -128,8 +123,8 @@ def _to_rung(trial: Trial, config: Config, run: Run, sweep: Run, step: int) -> N
 
 def _tell(trial: Trial, config: Config) -> None:
     if config.tune.scheduler != "pbt":
-        tune.report(trial.rungs[-1])
+        tune.report.page(trial.rungs[-1])
         return
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "origin.json").write_text(json.dumps({"trial": trial.id, "step": trial.step}))
-        tune.report(trial.rungs[-1], checkpoint=tune.Checkpoint.from_directory(folder))
+        tune.report.page(trial.rungs[-1], checkpoint=tune.Checkpoint.from_directory(folder))

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from cluster.local_s3 import local_s3
 from datasets import storage
 from datasets.cache import ShardCache
 from datasets.manifest import Manifest, load_manifest
-from datasets.pack import PackOptions, pack
+from datasets.packing.pack import PackOptions, pack
 from datasets.storage import MissingError, Retry, StorageError
+from datasets.storage.local_s3 import local_s3
 from datasets.stream import DatasetError, ReadOptions, Skipped, open_stream
 from tests.datasets.faulty_proxy import Fault, Proxy, faulty_proxy
 
@@ -130,7 +130,7 @@ def test_a_bucket_that_stays_away_ends_in_one_line(proxy: Proxy, server: dict[st
 
 
 def other_dataset(cub_source: Path, url: str) -> Manifest:
-    from datasets import cub
+    from datasets.sources import cub
 
     options = PackOptions(resolution=32, shard_samples=8, processes=1)
     return pack(cub.read(cub_source), url, options, progress=False)

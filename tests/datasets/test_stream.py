@@ -15,11 +15,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets import cub, verify
 from datasets.manifest import Manifest, Shard, Split, load_captions, load_manifest
-from datasets.pack import PackOptions, pack
+from datasets.packing import verify
+from datasets.packing.pack import PackOptions, pack
 from datasets.plan import BLOCK_SAMPLES, Leg, batches_per_worker, plan_epoch, segments
-from datasets.records import Source
+from datasets.sources import cub
+from datasets.sources.records import Source
 from datasets.storage import Retry
 from datasets.stream import DatasetError, ReadOptions, Skipped, open_images, open_stream
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datasets.manifest import Manifest
-from dmgan.run import Run
+from dmgan.runs.run import Run
 from tests.end_to_end.test_main_job import command, launch
 
 pytestmark = pytest.mark.distributed

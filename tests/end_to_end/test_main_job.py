@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks.faults import SMALL, Job
 from datasets.manifest import Manifest
 from dmgan.launch import main
-from dmgan.run import Run
+from dmgan.runs.run import Run
 
 pytestmark = pytest.mark.distributed
 ROOT = Path(__file__).parents[2]
@@ -238,9 +238,9 @@ def test_the_workers_must_fit_the_cluster(packed: tuple[str, Manifest], tmp_path
 
 def test_a_run_trained_from_a_bucket_by_one_worker(cub_source: Path, tmp_path: Path) -> None:
     """Dataset and run in a bucket; ZeRO 3; another architecture; a foreign `datasets` installed, on the workers too."""
-    from cluster.local_s3 import local_s3
-    from datasets import cub
-    from datasets.pack import PackOptions, pack
+    from datasets.packing.pack import PackOptions, pack
+    from datasets.sources import cub
+    from datasets.storage.local_s3 import local_s3
 
     foreign = tmp_path / "foreign" / "datasets"
     foreign.mkdir(parents=True)

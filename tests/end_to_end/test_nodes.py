@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from datasets.manifest import Manifest
-from dmgan.run import Run
+from dmgan.runs.run import Run
 from tests.end_to_end.test_main_job import ROOT, command
 
 pytestmark = pytest.mark.distributed

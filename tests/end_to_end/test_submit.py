@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults import SMALL
-from cluster.local_s3 import local_s3
-from datasets import cub
-from datasets.pack import PackOptions, pack
-from dmgan.run import Run
+from datasets.packing.pack import PackOptions, pack
+from datasets.sources import cub
+from datasets.storage.local_s3 import local_s3
+from dmgan.runs.run import Run
 from tests.k8s.manifests import JOBS, build, one, pod_templates
 from tests.ray_cluster import ROOT, RayCluster, ray_cluster
 

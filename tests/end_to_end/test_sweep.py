@@ -17,7 +17,7 @@ import pytest
 from benchmarks.faults import SMALL
 from datasets.manifest import Manifest
 from dmgan.config import load_config
-from dmgan.run import Run
+from dmgan.runs.run import Run
 from tests.end_to_end.test_main_job import ROOT, launch
 from tune.results import FAILED, FINISHED, RUNNING, Trial, load_trials
 

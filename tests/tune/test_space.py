@@ -9,6 +9,7 @@ from dmgan.config import ConfigError, load_config
 from dmgan.launch import main
 from tune.results import rungs, score_of
 from tune.space import load_space, parse_space, presets
+from tune.trial import encoders_key, trial_config
 
 
 @pytest.mark.parametrize("name", presets())
@@ -99,10 +100,11 @@ def test_methods_that_do_not_go_with_a_space(tmp_path: Path, capsys: pytest.Capt
     with pytest.raises(ConfigError, match=r"tune.scheduler=asha: expected none: .* has a grid of seeds"):
         load_space("table3", load_config("cub", ["tune.scheduler=asha"]))
     damsm = load_config("cub", ["evaluate.features=damsm"])
-    with pytest.raises(ConfigError, match=r"evaluate.features=damsm: .* has keys that change the encoders"):
+    with pytest.raises(ConfigError, match=r"evaluate.features=damsm: .* has model.word_dim, which changes"):
         load_space("all", damsm)
     assert load_space("all", load_config(damsm, ["tune.objective=r_precision"])).keys
-    assert main(["tune", "--search", "table3", "--trials", "4", "--storage", str(tmp_path)]) == 2
+    objective = "tune.objective=r_precision"
+    assert main(["tune", "--search", "table3", "--trials", "4", "--storage", str(tmp_path), "--set", objective]) == 2
     assert "--trials 4: expected none: table3 is a grid of 12 trials" in capsys.readouterr().err
     assert main(["tune", "--storage", str(tmp_path)]) == 2
     assert "--search: not given; expected a preset (all, lambda2" in capsys.readouterr().err
@@ -128,3 +130,21 @@ def test_what_is_best() -> None:
     ):
         options = load_config("cub", [f"tune.objective={objective}"]).tune
         assert score_of(options, good) < score_of(options, worse)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["optimizer.beta1", "optimizer.beta2", "train.batch_statistics", "train.seed", "pretrain.lr", "data.max_words"],
+)
+def test_encoders_are_shared_by_trials_that_pre_train_alike_alone(key: str) -> None:
+    """What pre-training depends on decides which encoders a trial has."""
+    config = load_config("cub")
+    values = {"train.batch_statistics": ["global", "local"], "train.seed": [0, 1], "data.max_words": [17, 18]}
+    pair = values.get(key, [0.1, 0.2])
+    space = parse_space({key: {"choice": pair}, "objective.lambda_ca": {"choice": [1, 2]}}, config, "x")
+    assert [parameter.key for parameter in space.of_encoders] == [key] and space.shares_encoders
+    keys = {encoders_key(trial_config(config, {key: value})) for value in pair}
+    assert len(keys) == 2
+    assert len({encoders_key(trial_config(config, {"objective.lambda_ca": value})) for value in (1, 2)}) == 1
+    if key not in values:
+        assert not parse_space({key: {"uniform": [0.1, 0.2]}}, config, "x").shares_encoders

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import ray
 
-from dmgan.config import Config, load_config
-from dmgan.run import Run
+from dmgan.config import Config, load_config, with_values
+from dmgan.runs.run import Run
 from tune import sweep as sweeping
 from tune.results import FINISHED, LEFT, RUNNING, STOPPED, Trial, load_trial, load_trials, trial_run
 from tune.space import Space, parse_space
@@ -53,11 +53,11 @@ def pretend(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any)
             trial.state = FINISHED if step == steps[-1] else RUNNING
             trial.save(sweep)
             if not pbt:
-                tune.report(rung)
+                tune.report.page(rung)
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 (Path(folder) / "origin.json").write_text(json.dumps({"trial": trial.id, "step": step}))
-                tune.report(rung, checkpoint=tune.Checkpoint.from_directory(folder))
+                tune.report.page(rung, checkpoint=tune.Checkpoint.from_directory(folder))
 
 
 def keep_step(trial: Trial, sweep: Run) -> None:
@@ -95,7 +95,7 @@ def test_a_sweep_that_a_cap_has_ended_goes_on_with_a_larger_one(settings: list[s
     state, first = sweep.read_json("sweep.json"), load_trials(sweep)
     assert state["state"] == "stopped: tune.max_gpu_hours=2.5 is used up" and sweep.has("report.html")
     assert 1 < len(first) < 5 and not of(first, RUNNING)
-    config.tune.max_gpu_hours = None
+    config = with_values(config, {"tune.max_gpu_hours": None})
     run_sweep(config, space, sweep)
     trials = load_trials(sweep)
     assert sweep.read_json("sweep.json")["state"] == FINISHED and len(trials) == 5

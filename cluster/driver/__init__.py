@@ -1,0 +1,1 @@
+"""The driver: the stages of a job, the Ray cluster it runs on, signals."""

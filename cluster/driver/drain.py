@@ -1,0 +1,48 @@
+"""python -m cluster.drain head|worker: before a node of a Ray cluster goes, training ends with a checkpoint.
+
+Kubernetes runs it in a pod that is to be deleted (preStop). On the head it asks the drivers there to stop, whose jobs
+then have failed, with exit code 143: KubeRay tries a RayJob again that lost its head, and not one that was deleted.
+On a worker it waits until training there has ended, because a checkpoint needs all workers; where only that worker
+goes nobody ends it. Both give up after two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import psutil
+
+__all__ = ["main"]
+
+_SECONDS = 120.0
+
+
+def _working(role: str) -> list[psutil.Process]:
+    """What of this pod is to end: drivers on a head, training's workers on a worker."""
+
+    def matches(line: list[str]) -> bool:
+        if role == "head":
+            return line[1:3] == ["-m", "dmgan.launch"]
+        return bool(line) and line[0].startswith("ray::RayTrainWorker")
+
+    return [process for process in psutil.process_iter(["cmdline"]) if matches(process.info["cmdline"] or [])]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m cluster.drain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("role", choices=["head", "worker"])
+    role = parser.parse_args(arguments).role
+    for driver in _working(role) if role == "head" else []:
+        with suppress(psutil.NoSuchProcess):
+            driver.terminate()
+    deadline = time.monotonic() + _SECONDS
+    while _working(role):
+        if time.monotonic() > deadline:
+            return 1
+        time.sleep(0.5)
+    return 0

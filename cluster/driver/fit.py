@@ -1,0 +1,60 @@
+"""Training as a Ray Train job: DAMSM pre-training and the GAN, one after the other, on the same workers."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from cluster.driver.failures import workers_as_one_line
+from cluster.driver.signals import run_interruptibly
+from cluster.placement import uses_gpus
+from cluster.worker.control import shown_progress
+from cluster.worker.stages import train_on_worker
+from datasets.errors import UserError
+from datasets.storage.environment import storage_environment
+from dmgan.config import Config
+from dmgan.runs.run import Run
+
+__all__ = ["TrainingError", "fit"]
+
+
+class TrainingError(UserError):
+    """Training cannot go on, however often its workers are started again; one line."""
+
+    exit_code = 1
+
+
+# Ray Train notices a report at its health checks; at the default of 2 s every checkpoint would cost that.
+_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+
+
+def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str], None]) -> None:
+    """Train what is left of `stages` (of "pretrain", "train"), one after the other, in one Ray Train job.
+
+    `pretrain` gives RUN/encoders.safetensors, `train` RUN/generator.safetensors; both go on from the run's newest
+    checkpoint, whatever number of workers and ZeRO stage wrote it. `on_stage` is called with a stage's name when its
+    first step is near. Raises TrainingError for what starting the workers again would not mend (unreadable data,
+    non-finite losses), StoppedError on SIGINT, SIGTERM and SIGHUP, WorkerError where workers failed too often.
+    """
+    os.environ.update(_ENVIRONMENT)
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpu = uses_gpus(config)
+    workers, fewest = config.train.workers, config.train.fewest_workers
+    with shown_progress(on_stage, "step") as report:
+        trainer = TorchTrainer(
+            partial(train_on_worker, config, run, tuple(stages), report, storage_environment()),
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            scaling_config=ScalingConfig(num_workers=workers if fewest == workers else (fewest, workers), use_gpu=gpu),
+            run_config=RunConfig(
+                name=f"dmgan-{uuid.uuid4().hex[:12]}",  # Ray's own state of a job; the run's is in its checkpoints
+                failure_config=FailureConfig(max_failures=config.train.max_failures),
+            ),
+        )
+        with workers_as_one_line("training"):
+            run_interruptibly(trainer.fit, report, config.checkpoint.grace_seconds)
+        if (reason := report.fatal()) is not None:
+            raise TrainingError(f"training failed: {reason}")

@@ -1,0 +1,301 @@
+"""The main job: dataset, pre-training, training, evaluation, report; each stage only where it is not done yet."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cluster.driver.failures import workers_as_one_line
+from cluster.driver.fit import fit
+from cluster.driver.resources import ClusterError, joined
+from cluster.driver.submitted import INSTALL
+from cluster.worker.planned import planned_steps
+from datasets import storage
+from datasets.manifest import check_shards, load_captions, load_manifest
+from datasets.packing.pack import PackOptions, pack, read_source
+from datasets.storage.local_s3 import local_s3
+from datasets.vocabulary import Vocabulary
+from dmgan.config import Config, ConfigError, keys_with, with_values
+from dmgan.evaluation.features import DAMSM, INCEPTION, check_extractor
+from dmgan.evaluation.metrics.fid import read_moments
+from dmgan.evaluation.protocol import SPLIT, departures, numbers, settings
+from dmgan.runs.run import Run
+from dmgan.runs.samples import samples_of
+
+__all__ = ["STAGES", "complete", "main_job", "prepared"]
+
+
+_TRAINING = frozenset(("pretrain", "train"))
+STAGES = ("dataset", "pretrain", "train", "evaluate", "report")
+
+
+def say(stage: str, text: str) -> None:
+    print(f"[{STAGES.index(stage) + 1}/{len(STAGES)}] {stage}: {text}", flush=True)
+
+
+def complete(config: Config, run: Run) -> bool:
+    """Whether every stage of this very configuration is done."""
+    if not (run.has("run.yaml") and run.has("generator.json") and run.has("report.html")):
+        return False
+    about = run.read_json("generator.json")
+    evaluated = not config.evaluate.enabled or evaluation_is_current(config, run)
+    return bool(run.read_config() == config and about["step"] >= about["steps"] > 0 and evaluated)
+
+
+def evaluation_is_current(config: Config, run: Run) -> bool:
+    """Whether evaluation.json is of the generator that is there and of what the configuration asks for."""
+    if not run.has("evaluation.json"):
+        return False
+    evaluation = run.read_json("evaluation.json")
+    return bool(evaluation.get("step") == run.trained_steps() and evaluation.get("settings") == settings(config))
+
+
+def main_job(config: Config, run: Run) -> None:
+    """Everything from the dataset to report.html, from where the run stands."""
+    stages = {"pretrain", "train"} | ({"evaluate"} if config.evaluate.enabled else set())
+    with prepared(config, run, stages):
+        training_stages(config, run)
+        if config.evaluate.enabled:
+            evaluate_stage(config, run)
+        report_stage(config, run)
+
+
+@contextmanager
+def prepared(
+    config: Config, run: Run, stages: Set[str], *, spare_cpus: int = 0, dashboard: bool = False
+) -> Iterator[None]:
+    """All that `stages` (of pretrain, train, evaluate) need is there, and the run's configuration is recorded.
+
+    Weights files, the dataset with all its shards, and (unless `stages` is empty) a Ray cluster large enough, with
+    `spare_cpus` beside those of the workers and a `dashboard` if it is our own. Raises
+    ConfigError, ManifestError, StorageError, ClusterError or LocalS3Error before anything of the run is written.
+    """
+    if not config.data.url:
+        raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
+    if stages & _TRAINING and find_spec("deepspeed") is None:  # only workers import it
+        raise ClusterError(f"deepspeed: not installed for {sys.executable}; {INSTALL}")
+    check_weights(config, run, stages)
+    check_fixed(config, run, stages)
+    storage.check_reachable(run.url)
+    with _alone(run), _local_server(config, run) if _wants_server(config, run) else nullcontext():
+        _dataset(config, _local_folder(run), stages)
+        with joined(config, run.url, spare_cpus=spare_cpus, dashboard=dashboard) if stages else nullcontext():
+            run.write_config(_recorded(config, run, stages))
+            yield
+
+
+def training_stages(config: Config, run: Run, until: str = "train") -> None:
+    """Pre-train the encoders and, `until` "train", the GAN, as far as they are not trained yet."""
+    manifest, vocabulary = load_manifest(config.data.url)
+    if until == "train" and run.has("generator.json") and run.read_json("generator.json")["steps"] == 0:
+        raise ConfigError(
+            f"{run.url}: holds an imported generator, which training would replace; start another run with --name and "
+            f"--set pretrain.encoders={run.url}"
+        )
+    texts = {}
+    if config.pretrain.encoders is not None and not run.has("encoders.safetensors"):
+        source = Run(config.pretrain.encoders)
+        encoders, words = source.load_encoders(config), source.read_vocabulary()
+        _check_words(source, words, config, vocabulary)
+        run.save_encoders(encoders, words)
+        say("pretrain", f"encoders taken from {source.url}")
+    elif run.has("encoders.safetensors"):
+        _check_words(run, run.read_vocabulary(), config, vocabulary)
+        say("pretrain", "done already")
+    else:
+        steps = planned_steps(config, "pretrain", manifest, run)
+        texts["pretrain"] = f"text and image encoders (DAMSM), {steps} steps"
+    if until == "train":
+        steps = planned_steps(config, "train", manifest, run)
+        if run.trained_steps() >= steps:
+            say("train", "done already")
+        else:
+            texts["train"] = f"DM-GAN, {steps} steps, DeepSpeed ZeRO {config.deepspeed.zero_stage}"
+            run.set_planned_steps(steps)
+    if texts:
+        storage.remove(run.path("report.html"))  # it is of another state of the run from here on
+        workers = config.train.workers
+        print(f"      starting {workers} Ray Train worker{'s' if workers > 1 else ''}", flush=True)
+        fit(config, run, list(texts), lambda stage: say(stage, texts[stage]))
+
+
+def _check_words(run: Run, words: Vocabulary, config: Config, dataset: Vocabulary) -> None:
+    """Training feeds the dataset's numbers to the encoders, so both must number their words alike."""
+    if words != dataset:
+        raise ConfigError(
+            f"{run.path('vocabulary.json')}: numbers its {len(words)} words differently from the {len(dataset)} of "
+            f"{config.data.url}; its encoders cannot be used to train on that dataset"
+        )
+
+
+def evaluate_stage(
+    config: Config, run: Run, steps: Sequence[int] | None = None, save_images: str | None = None
+) -> None:
+    """Score the run's generator, or those of its checkpoints at `steps`; `save_images` gets the generated images."""
+    from cluster.evaluation.evaluate import candidate, evaluate, existing
+
+    if steps is None and save_images is None and evaluation_is_current(config, run):
+        say("evaluate", "done already")
+        return
+    wanted: Sequence[int | None] = steps or [None]
+    candidates = [candidate(config, run, step) for step in wanted]
+    own, changed = numbers(config.evaluate), departures(config)
+    protocol = config.evaluate.protocol + (f" with {', '.join(changed)}" if changed else "")
+    say("evaluate", f"{own.images} images from unseen captions, protocol {protocol}")
+    for chosen in candidates:
+        result = existing(config, run, chosen) if save_images is None else None
+        if result is None:
+            with workers_as_one_line("evaluation"):
+                result = evaluate(config, run, chosen, save_images)
+        elif chosen.step == run.trained_steps():
+            run.write_json("evaluation.json", result)
+        _say_scores(result, f"step {chosen.step}: " if steps else "")
+
+
+def _say_scores(result: dict[str, Any], prefix: str) -> None:
+    precision, inception = result["r_precision"], result["inception_score"]
+    line = f"R-precision {100 * precision['mean']:.1f} ± {100 * precision['std']:.1f} %, FID {result['fid']:.3f}, "
+    line += f"IS {inception['mean']:.2f} ± {inception['std']:.2f} (on {result['features']} features)"
+    if "colour_accuracy" in result:
+        line += f", body colour as captioned {100 * result['colour_accuracy']:.1f} %"
+    say("evaluate", prefix + line)
+
+
+def report_stage(config: Config, run: Run, beside: Sequence[Run] = ()) -> None:
+    """Write the run's report, with the scores of the runs `beside` it."""
+    from dmgan.report.page import write_report
+
+    where = write_report(config, run, samples_of(config, run, run.load_encoders(config)), beside)
+    say("report", where)
+
+
+def check_fixed(config: Config, run: Run, stages: Set[str]) -> None:
+    """Refuse to go on with a configuration that is not the one the run's weights are of."""
+    if not run.has("run.yaml") or not (run.has("encoders.safetensors") or run.has("checkpoints")):
+        return
+    before = run.read_config()
+    for key in keys_with("fixed" if stages & _TRAINING else "network"):
+        old, new = before.value(key), config.value(key)
+        if old != new and old != "":  # an imported run has no dataset yet
+            raise ConfigError(
+                f"{key}: run {run.name} was started with {old}, not {new}; "
+                "go on with its own value, or start another run with --name"
+            )
+
+
+def _recorded(config: Config, run: Run, stages: Set[str]) -> Config:
+    """What run.yaml is to say: this configuration, or the run's own with these scores' keys."""
+    if stages & _TRAINING or not run.has("run.yaml"):
+        return config
+    own = run.read_config()
+    return with_values(own, {"evaluate": config.evaluate.model_dump(), "data.url": own.data.url or config.data.url})
+
+
+def check_weights(config: Config, run: Run, stages: Set[str]) -> None:
+    """Weights that cannot be had here are named at the start rather than after days of training."""
+    wanted = []
+    trained = config.pretrain.encoders is not None or run.has("encoders.safetensors")
+    if "pretrain" in stages and config.model.image_encoder == "inception-v3" and not trained:
+        wanted.append(
+            (
+                "pretrain.inception_weights",
+                config.pretrain.inception_weights,
+                "torchvision's ImageNet weights of inception_v3 (inception_v3_google-0cc3c7bd.pth)",
+                "pretrain.encoders=RUN or model.image_encoder=compact",
+            )
+        )
+    for key, value, what, instead in wanted:
+        if value is None:
+            raise ConfigError(f"{key}: not set; expected the path of {what}; or set {instead}")
+        if not storage.exists(value):
+            raise ConfigError(f"{key}={value}: not found; expected {what}")
+    if "evaluate" in stages:
+        check_extractor(config.evaluate)
+        if config.evaluate.real_statistics is not None:
+            where = config.evaluate.real_statistics
+            dimensions = {DAMSM: config.model.word_dim, INCEPTION: 2048}.get(config.evaluate.features)
+            moments = read_moments(where)
+            if dimensions is not None:
+                moments.check(dimensions, f"evaluate.real_statistics={where}")
+
+
+def _wants_server(config: Config, run: Run) -> bool:
+    if not config.data.local_s3 or storage.is_local(config.data.url):
+        return False
+    if os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3"):
+        return False
+    if not storage.is_local(run.url):
+        raise ConfigError(
+            f"--storage {run.url}: is in a bucket while data.local_s3=true would serve {config.data.url} from this "
+            "machine; set AWS_ENDPOINT_URL, or data.local_s3=false for AWS itself"
+        )
+    return True
+
+
+@contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Hold a run in a folder for this process: two that wrote it at once would mix. A bucket cannot be held."""
+    if not storage.is_local(run.url):
+        yield
+        return
+    try:
+        with FileLock(run.path(".lock"), timeout=0):
+            yield
+    except Timeout:
+        raise ConfigError(f"{run.url}: another process is at work on this run; wait for it or choose --name") from None
+
+
+@contextmanager
+def _local_server(config: Config, run: Run) -> Iterator[None]:
+    say("dataset", "no AWS_ENDPOINT_URL is set: starting a local S3 server for this run")
+    with local_s3(_local_folder(run) / ".s3"):
+        yield
+
+
+def _local_folder(run: Run) -> Path:
+    """Where this machine keeps what runs share: beside the runs, or in ./runs when they are in a bucket."""
+    return Path(run.url).absolute().parent if storage.is_local(run.url) else Path("runs").absolute()
+
+
+def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
+    """The dataset is there and whole; the drawn birds are made in `folder` if they are asked for and missing."""
+    url = config.data.url
+    if config.data.draw_birds and not storage.exists(storage.join(url, "manifest.json")):
+        source = folder / ".birds"
+        say("dataset", f"drawing birds into {source} and packing them to {url}")
+        options = PackOptions(resolution=config.model.image_sizes[-1])
+        pack(read_source("birds", source, options), url, options)
+    manifest, vocabulary = load_manifest(url)
+    check_shards(url, manifest)
+    if manifest.resolution != config.model.image_sizes[-1]:
+        raise ConfigError(
+            f"model.base_size={config.model.base_size}, model.refinements={config.model.refinements}: give "
+            f"{config.model.image_sizes[-1]} pixels, but {url} was packed for {manifest.resolution}; pack it again to "
+            "another data.url"
+        )
+    for stage in ("pretrain", "train"):
+        if stage in stages:
+            planned_steps(config, stage, manifest)
+    if "evaluate" in stages:
+        _check_distractors(config)
+    train, test = manifest.split("train"), manifest.split("test")
+    text = f"{url}: {train.samples} training and {test.samples} test images, {len(vocabulary)} words"
+    say("dataset", text)
+
+
+def _check_distractors(config: Config) -> None:
+    counts = Counter(entry.class_id for entry in load_captions(config.data.url, SPLIT) for _ in entry.captions)
+    others, wanted = sum(counts.values()) - max(counts.values()), numbers(config.evaluate).distractors
+    if others < wanted:
+        raise ConfigError(
+            f"evaluate.distractors={wanted}: {config.data.url} has only {others} test captions of "
+            "other classes for some images"
+        )

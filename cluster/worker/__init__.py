@@ -1,0 +1,1 @@
+"""A training worker: the loop, DeepSpeed engines, checkpoints."""

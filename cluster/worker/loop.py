@@ -1,0 +1,181 @@
+"""The loop every training stage runs on every worker: batches, steps, log lines, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import ray.train
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from cluster.worker.checkpoints import Checkpoints
+from cluster.worker.control import Reporter
+from cluster.worker.engines import DeepSpeedEngine
+from cluster.worker.health import Health
+from cluster.worker.position import Position
+from cluster.worker.recorder import Recorder
+from cluster.worker.stopping import Agreement
+from datasets.manifest import Manifest
+from datasets.stream import Skipped, open_stream
+from dmgan.config import Config
+from dmgan.model import collective
+from dmgan.runs.reading import read_options
+from dmgan.runs.run import Run
+from dmgan.seeds import seed_of
+from dmgan.training.engine import EngineState, cpu_copy
+from dmgan.training.gan import Outcome, to_device
+
+__all__ = ["Stage", "StageExports", "run_stage"]
+
+Content = Callable[[], bytes]
+# (states by engine, extra modules' tensors, step) -> what goes into the run's folder, made while training goes on
+StageExports = Callable[[Mapping[str, EngineState], Mapping[str, dict[str, Tensor]], int], dict[str, Content]]
+
+
+@dataclass
+class Stage:
+    """What one stage trains: `step(batch, number)` moves it on; engines and extra modules make its state."""
+
+    name: str
+    batch_size: int
+    steps: int
+    manifest: Manifest
+    step: Callable[[dict[str, Any], int], Outcome]
+    engines: dict[str, DeepSpeedEngine]
+    exports: StageExports
+    vocabulary: str
+    extra: dict[str, torch.nn.Module] = field(default_factory=dict)  # alike on every worker
+    on_step: Callable[[int], None] = lambda done: None  # after each step, on rank 0
+
+
+def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, report: Reporter) -> bool:
+    """Train from the newest checkpoint (or from the start) to `stage.steps`, or until asked to stop; with a checkpoint.
+
+    Returns whether the stage is done. Raises NonFiniteError, DatasetError, StorageError.
+    """
+    checkpoints = Checkpoints(run, config.checkpoint.keep, report.warn)
+    position = _restore(stage, checkpoints)
+    first = collective.rank() == 0
+    recorder = Recorder(run, stage.name, position.step) if first else None
+    health, skipped, agreement = Health(run, stage.name), Skipped(), Agreement()
+    batches = _batches(stage, config, position, device, skipped)
+    since, logged = time.monotonic(), position.step
+    report(stage.name, position.step, stage.steps)
+    stopping = False
+    while position.step < stage.steps and not stopping:
+        batch = next(batches)
+        # A step's random draws are a function of seed and step, so a resumed run makes the same ones, on any workers.
+        torch.manual_seed(seed_of(config.train.seed, position.step))
+        outcome = stage.step(batch, position.step)
+        position = position.after_step()
+        done, last = position.step, position.step == stage.steps
+        health.add(done, outcome, batch["key"])
+        note = None
+        if done % config.train.log_every == 0 or last:
+            line = _log_line(position, outcome, skipped, (done - logged) / (time.monotonic() - since))
+            line |= health.statistics()
+            health.check(stage.engines)
+            since, logged = time.monotonic(), done
+            if recorder is not None:
+                recorder.line(line)
+            note = f"{line['images_per_second']:.0f} images/s"
+        if first:
+            report(stage.name, done, stage.steps, note)
+            stage.on_step(done)
+        stopping = agreement(report.stop_wanted())
+        if done % config.checkpoint.every_steps == 0 or last or stopping:
+            health.check(stage.engines)
+            if recorder is not None:
+                recorder.save()
+            _checkpoint(stage, config, position, checkpoints)
+    agreement.close()
+    checkpoints.wait()
+    return position.step >= stage.steps
+
+
+def _batches(
+    stage: Stage, config: Config, position: Position, device: torch.device, skipped: Skipped
+) -> Iterator[dict[str, Any]]:
+    """Batches from the position on, epoch after epoch, on the device but for keys and lengths."""
+    options = read_options(config.data)
+    while True:
+        for batch in open_stream(
+            config.data.url,
+            split="train",
+            batch_size=stage.batch_size,
+            rank=collective.rank(),
+            world_size=collective.world_size(),
+            epoch=position.epoch,
+            seed=config.train.seed,
+            start=position.batches,
+            legs=position.legs,
+            max_words=config.data.max_words,
+            options=options,
+            skipped=skipped,
+            manifest=stage.manifest,
+        ):
+            yield {k: to_device(v, device) if k in ("image", "caption", "class") else v for k, v in batch.items()}
+        position = replace(position, epoch=position.epoch + 1, batches=0, legs=())
+
+
+def _log_line(position: Position, outcome: Outcome, skipped: Skipped, steps_per_second: float) -> dict[str, Any]:
+    """The line of metrics.jsonl; the one place between checkpoints where the host waits for the device."""
+    losses = outcome.losses
+    lost = torch.full_like(next(iter(losses.values())), skipped.samples)
+    *total, lost_everywhere = collective.all_reduce_sum(torch.stack([*losses.values(), lost]).float()).tolist()
+    means = [value / collective.world_size() for value in total]
+    line = {
+        "step": position.step,
+        "epoch": round(position.progress, 3),
+        "images": position.images,
+        "images_per_second": round(steps_per_second * position.world_size * position.batch_size, 2),
+        "losses": {name: round(value, 6) for name, value in zip(losses, means, strict=True)},
+    }
+    if lost_everywhere:
+        reasons = collective.gather_objects(next(chain(skipped.shards, skipped.images), None))
+        line["skipped"] = {"samples": int(lost_everywhere), "reason": next(filter(None, reasons))}
+        skipped.shards.clear()
+        skipped.images.clear()
+    return line
+
+
+def _checkpoint(stage: Stage, config: Config, position: Position, checkpoints: Checkpoints) -> None:
+    """Copy everything to the host and have rank 0 write it while training goes on."""
+    states = {name: engine.state() for name, engine in stage.engines.items()}
+    ray.train.report({"stage": stage.name, "step": position.step})
+    if collective.rank() != 0:
+        return
+    whole = {name: state for name, state in states.items() if state is not None}
+    extra = {name: cpu_copy(module.state_dict()) for name, module in stage.extra.items()}
+    files: dict[str, Content] = {f"{name}.safetensors": state.to_bytes for name, state in whole.items()}
+    files |= {f"{name}.safetensors": partial(safetensors.torch.save, tensors) for name, tensors in extra.items()}
+    files["vocabulary.json"] = stage.vocabulary.encode
+    about = {
+        "stage": stage.name,
+        "step": position.step,
+        "position": position.to_dict(),
+        "random": {"seed": config.train.seed, "drawn by": "seed and step"},
+        "config": config.model_dump(),
+    }
+    checkpoints.save(about, files, stage.exports(whole, extra, position.step))
+
+
+def _restore(stage: Stage, checkpoints: Checkpoints) -> Position:
+    """Everything from the stage's newest intact checkpoint; the start where there is none."""
+    fresh = Position(collective.world_size(), stage.batch_size, stage.manifest.split("train").samples)
+    chosen = checkpoints.newest_intact(stage.name) if collective.rank() == 0 else None
+    name = collective.gather_objects(chosen)[0]  # all go on from the same
+    if name is None:
+        return fresh
+    state = checkpoints.state(name)
+    for key, engine in stage.engines.items():
+        engine.load_state(EngineState.from_bytes(checkpoints.read(name, f"{key}.safetensors", state)))
+    for key, module in stage.extra.items():
+        module.load_state_dict(safetensors.torch.load(checkpoints.read(name, f"{key}.safetensors", state)))
+    return Position.from_dict(state["position"]).with_workers(collective.world_size(), stage.batch_size)

@@ -1,0 +1,29 @@
+"""The one kind of error that people see, and the one place that turns it into a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+__all__ = ["UserError", "run_command"]
+
+
+class UserError(Exception):
+    """What a person must know: `str(error)` is one line that names the file, key or value and what was expected.
+
+    Library code raises it; `run_command` prints it and ends with `exit_code`.
+    """
+
+    exit_code = 2
+
+
+def run_command(program: str, command: Callable[[], int]) -> int:
+    """The exit code of `command()`; a UserError is printed to stderr as one line that begins with `program`."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130

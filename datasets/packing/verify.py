@@ -1,0 +1,126 @@
+"""python -m datasets.verify URL: whether a packed dataset is what its manifest says.
+
+Every file is read: shards, captions and vocabulary against their checksums, every sample against its place, and every
+image is decoded. Exit code 0 when all is well, 2 with one line for each thing that is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from datasets import storage
+from datasets.errors import run_command
+from datasets.manifest import Manifest, ManifestError, Shard, Split, load_captions, load_manifest
+from datasets.shards import DatasetError, ReadOptions, Sample, read_samples
+from datasets.storage.progress import progress_bar
+
+__all__ = ["main", "verify"]
+
+_THREADS = 4
+
+
+def verify(url: str, *, progress: bool = False) -> list[str]:
+    """What is wrong with the dataset at `url`, one line each. Raises ManifestError or StorageError without manifest."""
+    manifest, _ = load_manifest(url)
+    problems = []
+    total = sum(split.samples for split in manifest.splits.values())
+    with (
+        progress_bar(total=total, desc="verify", unit="image", disable=not progress) as bar,
+        ThreadPoolExecutor(_THREADS) as pool,
+    ):
+        for name, split in manifest.splits.items():
+            numbers = range(len(split.shards))
+            problems += list(_captions(url, name, split))
+            of_shards = pool.map(partial(_shard, url, manifest, split), numbers)
+            for found, shard in zip(of_shards, split.shards, strict=True):
+                problems += found
+                bar.update(shard.samples)
+    return problems
+
+
+def _captions(url: str, name: str, split: Split) -> Iterator[str]:
+    try:
+        entries = load_captions(url, name)
+    except (ManifestError, storage.StorageError) as error:
+        yield str(error)
+        return
+    location = storage.join(url, f"{name}-captions.json")
+    if hashlib.sha256(storage.read_bytes(location)).hexdigest() != split.captions_sha256:
+        yield f"{location}: has another checksum than the manifest's"
+    if len(entries) != split.samples:
+        yield f"{location}: has {len(entries)} images, the manifest {split.samples}"
+
+
+def _shard(url: str, manifest: Manifest, split: Split, number: int) -> list[str]:
+    return list(_problems(url, manifest, split, number))
+
+
+def _problems(url: str, manifest: Manifest, split: Split, number: int) -> Iterator[str]:
+    shard = split.shards[number]
+    location = storage.join(url, shard.name)
+    try:
+        content = storage.read_bytes(location)
+    except storage.StorageError as error:
+        yield str(error)
+        return
+    if len(content) != shard.size:
+        yield f"{location}: has {len(content)} bytes, the manifest says {shard.size}"
+        return
+    if hashlib.sha256(content).hexdigest() != shard.sha256:
+        damaged = [
+            i for i in range(shard.samples) if zlib.crc32(content[slice(*shard.span(i, i + 1))]) != shard.crc32[i]
+        ]
+        samples = ", ".join(map(str, damaged[:5])) + (", …" if len(damaged) > 5 else "")
+        yield f"{location}: has another checksum than the manifest's{f' (samples {samples})' if damaged else ''}"
+        return
+    positions = split.starts[number] + np.arange(shard.samples)
+    try:
+        samples_found, _ = read_samples(url, split, positions, ReadOptions())
+    except DatasetError as error:
+        yield str(error)
+        return
+    for sample in samples_found:
+        assert sample is not None
+        yield from _sample(location, sample, shard, manifest)
+
+
+def _sample(location: str, sample: Sample, shard: Shard, manifest: Manifest) -> Iterator[str]:
+    try:
+        with Image.open(BytesIO(sample.jpg)) as image:
+            image.load()
+            if min(image.size) != manifest.stored_size:
+                size = f"{image.width}×{image.height}"
+                yield f"{location}: {sample.key}: is {size}, expected a shorter side of {manifest.stored_size}"
+    except Exception as error:  # a damaged image makes a decoder raise anything
+        yield f"{location}: {sample.key}: the image does not decode: {error}"
+    tokens = sample.about["tokens"]
+    if not tokens or not all(tokens) or any(not 0 < t < manifest.vocabulary_size for words in tokens for t in words):
+        yield f"{location}: {sample.key}: its captions are not numbers of the vocabulary's words"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("url", metavar="URL", help="a folder or s3://bucket/path")
+    url = parser.parse_args(arguments).url
+    return run_command("datasets.verify", partial(_carry_out, url))
+
+
+def _carry_out(url: str) -> int:
+    problems = verify(url, progress=True)
+    for problem in problems:
+        print(f"datasets.verify: {problem}", file=sys.stderr)
+    if not problems:
+        print(f"{url}: as its manifest says")
+    return 2 if problems else 0

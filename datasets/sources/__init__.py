@@ -1,0 +1,1 @@
+"""Readers of captioned images as people have them."""

@@ -1,0 +1,333 @@
+"""Files in a folder or a bucket, by one URL: a plain path or s3://bucket/path.
+
+Endpoint and credentials of s3:// come from the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …) as for any AWS
+tool; they are never part of a URL here. Every failure to reach storage is a `StorageError` of one line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from datasets.errors import UserError
+
+__all__ = [
+    "MissingError",
+    "Retry",
+    "StorageError",
+    "absolute",
+    "check_reachable",
+    "exists",
+    "filesystem",
+    "is_local",
+    "join",
+    "list_folders",
+    "list_sizes",
+    "make_folder",
+    "one_line",
+    "read_bytes",
+    "read_range",
+    "remove",
+    "remove_folder",
+    "remove_partial",
+    "upload_folder",
+    "write_bytes",
+]
+
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 60
+_ATTEMPTS = 4  # of what is no read of a range
+_NO_USE_TO_REPEAT = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError")
+_T = TypeVar("_T")
+_PARTIAL = ".partial-"
+_CHUNK = 1 << 20  # bytes taken from a connection at a time
+
+
+class StorageError(UserError):
+    """Storage could not be reached, read or written; the message is one line that names the URL."""
+
+
+class MissingError(StorageError):
+    """There is no such file."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How long to insist on reading: attempts that bring nothing, seconds between them and for one answer."""
+
+    attempts: int = 8
+    first_wait: float = 0.2
+    longest_wait: float = 20.0
+    timeout: float = float(_READ_SECONDS)
+
+    def wait(self, failures: int) -> None:
+        """Sleep after the given number of failures in a row: doubled each time, and spread so that workers part."""
+        longest = min(self.longest_wait, self.first_wait * 2 ** (failures - 1))
+        time.sleep(longest * random.uniform(0.5, 1.0))
+
+
+def is_local(url: str) -> bool:
+    return "://" not in url
+
+
+def join(url: str, *parts: str) -> str:
+    """`url`/part/part, for folders and buckets alike."""
+    return "/".join([url.rstrip("/") or "/", *parts]).replace("//", "/") if is_local(url) else _join_remote(url, parts)
+
+
+def _join_remote(url: str, parts: tuple[str, ...]) -> str:
+    return "/".join([url.rstrip("/"), *parts])
+
+
+def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
+    """The fsspec file system of `url` and the path on it."""
+    scheme = url.split("://", 1)[0] if not is_local(url) else "file"
+    if scheme not in ("file", "s3"):
+        raise StorageError(
+            f"{_without_credentials(url)}: unknown scheme {scheme!r}; expected a folder or s3://bucket/path"
+        )
+    if scheme == "s3":
+        if "@" in url.split("/")[2]:
+            raise StorageError("s3://…@…: credentials do not belong in a URL; set AWS_ACCESS_KEY_ID and so on")
+        # The endpoint is named so that fsspec's cache of file systems does not outlive a change of it. botocore does
+        # not repeat: what calls it does.
+        config = {"retries": {"max_attempts": 0}, "connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}
+        # Other processes write what this one looks for: a listing is never of before.
+        fs, path = fsspec.url_to_fs(
+            url, config_kwargs=config, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"), use_listings_cache=False
+        )
+        return fs, path
+    return LocalFileSystem(auto_mkdir=True), str(Path(url).absolute())
+
+
+@contextmanager
+def one_line(url: str) -> Iterator[None]:
+    """Turn whatever fails within into a StorageError that names `url`."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingError(f"{url}: not found") from error
+    except Exception as error:  # botocore raises a class of its own for every failure
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        where = f" at {_without_credentials(endpoint)}" if endpoint and not is_local(url) else ""
+        said = str(error).splitlines()[0] if str(error) else "no answer in time" if _timed_out(error) else "no reason"
+        reason = _without_credentials(said)
+        raise StorageError(f"{url}: cannot be reached{where}: {type(error).__name__}: {reason}") from None
+
+
+def _timed_out(error: Exception) -> bool:
+    return isinstance(error, TimeoutError | asyncio.TimeoutError)
+
+
+def _without_credentials(text: str) -> str:
+    """Servers and HTTP clients repeat what they were given; none of it is for a log."""
+    for key in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
+        if secret := os.environ.get(key):
+            text = text.replace(secret, "…")
+    return re.sub(r"//\S*@", "//…@", text)
+
+
+def _insistently(url: str, action: Callable[[], _T]) -> _T:
+    """What `action` gives, tried again where a bucket fails in passing. Raises StorageError of one line."""
+    with one_line(url):
+        for failures in count(1):
+            try:
+                return action()
+            except (FileNotFoundError, PermissionError):
+                raise
+            except Exception as error:
+                if is_local(url) or failures == _ATTEMPTS or type(error).__name__ in _NO_USE_TO_REPEAT:
+                    raise
+                Retry().wait(failures)
+        raise AssertionError
+
+
+def exists(url: str) -> bool:
+    fs, path = filesystem(url)
+    return _insistently(url, lambda: bool(fs.exists(path)))
+
+
+def list_sizes(url: str) -> dict[str, int]:
+    """The files directly in a folder or under a prefix, with their sizes in bytes; empty if there is none."""
+    return {_last(info["name"]): int(info["size"]) for info in _list(url) if info["type"] == "file"}
+
+
+def list_folders(url: str) -> list[str]:
+    """The names of the folders directly in a folder or under a prefix; empty if there is none."""
+    return sorted(_last(info["name"]) for info in _list(url) if info["type"] == "directory")
+
+
+def _list(url: str) -> list[dict[str, Any]]:
+    fs, path = filesystem(url)
+    try:
+        return _insistently(url, lambda: list(fs.ls(path, detail=True)))
+    except MissingError:
+        return []
+
+
+def _last(name: str) -> str:
+    return name.rstrip("/").rsplit("/", 1)[-1]
+
+
+def read_bytes(url: str, start: int | None = None, end: int | None = None) -> bytes:
+    """The bytes [start, end) of a file, or all of it."""
+    fs, path = filesystem(url)
+    return _insistently(url, lambda: bytes(fs.cat_file(path, start=start, end=end)))
+
+
+def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> bytes:
+    """The bytes [start, end) of a file, which has them all.
+
+    What fails on the way is tried again with growing waits, from the byte where it stopped. Raises MissingError where
+    there is no such file, StorageError when `retry.attempts` in a row brought nothing or the file is too short.
+    """
+    if is_local(url):
+        content = read_bytes(url, start, end)
+        if len(content) < end - start:
+            raise StorageError(f"{url}: is shorter than the {end} bytes expected")
+        return content
+    retry = retry or Retry()
+    fs, path = filesystem(url)
+    received = bytearray()
+    failures = 0
+    while True:
+        before = len(received)
+        try:
+            fsspec.asyn.sync(fs.loop, _fetch, fs, path, start, end, received, retry.timeout)
+            if len(received) == end - start:
+                return bytes(received)
+            raise EOFError("the answer ended early")
+        except FileNotFoundError as error:
+            raise MissingError(f"{url}: not found") from error
+        except StorageError:
+            raise
+        except Exception as error:
+            about: Any = getattr(error.__cause__, "response", {})  # botocore's, beneath what s3fs makes of it
+            if about.get("Error", {}).get("Code") in ("InvalidRange", "416"):
+                raise StorageError(f"{url}: is shorter than the {end} bytes expected") from error
+            failures = 1 if len(received) > before else failures + 1
+            if failures >= retry.attempts or isinstance(error, PermissionError):
+                with one_line(url):
+                    raise
+            retry.wait(failures)
+
+
+async def _fetch(fs: Any, path: str, start: int, end: int, received: bytearray, timeout: float) -> None:
+    """Append to `received` what is missing of [start, end); what came before a failure stays."""
+    from s3fs.errors import translate_boto_error
+
+    bucket, key, _ = fs.split_path(path)
+    span = f"bytes={start + len(received)}-{end - 1}"
+    await fs.set_session()
+    client = await fs.get_s3(bucket)
+    try:
+        response = await asyncio.wait_for(client.get_object(Bucket=bucket, Key=key, Range=span), timeout)
+    except Exception as error:
+        raise translate_boto_error(error) from error  # into FileNotFoundError and so on
+    if response["ResponseMetadata"]["HTTPStatusCode"] != 206:
+        raise StorageError(f"s3://{path}: the server does not give ranges of files, which reading shards needs")
+    body = response["Body"]
+    try:
+        while chunk := await asyncio.wait_for(body.read(_CHUNK), timeout):
+            received += chunk
+    finally:
+        body.close()
+
+
+def write_bytes(url: str, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    fs, path = filesystem(url)
+    if not is_local(url):
+        _insistently(url, lambda: fs.pipe_file(path, content))
+        return
+    with one_line(url):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=Path(path).parent, prefix=_PARTIAL)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def remove(url: str) -> None:
+    """Remove a file if it is there."""
+    fs, path = filesystem(url)
+
+    def remove_it() -> None:
+        if fs.exists(path):
+            fs.rm_file(path)
+
+    _insistently(url, remove_it)
+
+
+def remove_partial(url: str) -> None:
+    """Remove what killed processes left of files they wrote into a folder; buckets have no such files."""
+    if is_local(url):
+        for path in Path(url).glob(f"{_PARTIAL}*"):
+            path.unlink(missing_ok=True)
+
+
+def remove_folder(url: str) -> None:
+    """Remove a folder, or all under a prefix, if it is there."""
+    fs, path = filesystem(url)
+
+    def remove_it() -> None:
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
+
+    _insistently(url, remove_it)
+
+
+def absolute(url: str) -> str:
+    """The URL as another process, with another working directory, understands it; one way to write each place."""
+    return str(Path(url).resolve()) if is_local(url) else url
+
+
+def make_folder(url: str) -> None:
+    """Make the folder, or the bucket, if it is not there."""
+    fs, path = filesystem(url)
+    with one_line(url):
+        if is_local(url):
+            Path(path).mkdir(parents=True, exist_ok=True)
+        elif not fs.exists(path.split("/", 1)[0]):
+            fs.mkdir(path.split("/", 1)[0])
+
+
+def upload_folder(source: Path, url: str, last: str) -> None:
+    """Copy every file of `source` to `url`; the file named `last`, which announces the others, goes last."""
+    make_folder(url)
+    fs, root = filesystem(url)
+    files = sorted((p for p in source.rglob("*") if p.is_file()), key=lambda p: (p.name == last, p))
+    with one_line(url):
+        for file in files:
+            fs.put_file(str(file), f"{root}/{file.relative_to(source)}")
+
+
+def check_reachable(url: str) -> None:
+    """Raise StorageError if the bucket of `url` cannot be listed or the folder cannot be made."""
+    fs, path = filesystem(url)
+    with one_line(url):
+        if is_local(url):
+            Path(path).mkdir(parents=True, exist_ok=True)
+        else:
+            fs.ls(path.split("/", 1)[0], refresh=True)

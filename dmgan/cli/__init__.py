@@ -1,0 +1,1 @@
+"""The command line: it stands on top of everything and imports the jobs it starts, when it starts them."""

@@ -1,0 +1,21 @@
+"""`checkpoint`, `deepspeed`: what `cluster` adds to training."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from dmgan.config.keys import Positive, Rate, Role, Section, key
+
+__all__ = ["Checkpoint", "DeepSpeed"]
+
+
+class Checkpoint(Section):
+    ROLES: ClassVar[tuple[Role, ...]] = ("not searched",)
+
+    every_steps: Positive = key(1000, "steps between checkpoints")
+    keep: Positive = key(3, "checkpoints that are kept, the newest")
+    grace_seconds: Rate = key(60.0, "seconds to write a checkpoint after SIGTERM or Ctrl-C")
+
+
+class DeepSpeed(Section):
+    zero_stage: Literal[0, 1, 2, 3] = key(1, "ZeRO stage: what workers share out among them")

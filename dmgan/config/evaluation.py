@@ -1,0 +1,52 @@
+"""`evaluate`: the protocol of scores and how they are computed."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from dmgan.config.keys import Positive, Role, Section, Seed, key
+
+__all__ = ["Evaluate"]
+
+
+class Evaluate(Section):
+    ROLES: ClassVar[tuple[Role, ...]] = ("not searched",)
+
+    enabled: bool = key(True, "whether training ends with an evaluation")
+    protocol: Literal["paper", "quick"] = key(
+        "paper", "preset for the evaluation settings left unset below (dmgan/evaluation/protocol.py)", "scores"
+    )
+    images: Annotated[int, Field(ge=2)] | None = key(None, "images generated from test captions", "scores")
+    distractors: Positive | None = key(None, "mismatching captions an image for R-precision", "scores")
+    folds: Positive | None = key(None, "parts of which R-precision's mean and deviation are given", "scores")
+    splits: Positive | None = key(None, "parts of which IS's mean and deviation are given", "scores")
+    batch_size: Positive = key(50, "images of a batch")
+    features: str = key(
+        "inception-v3",
+        "extractor of IS and FID: inception-v3; damsm, the run's own; or one registered with torch-fidelity",
+        "scores",
+    )
+    features_module: str | None = key(None, "Python module whose import registers the extractor", "scores")
+    features_weights: str | None = key(None, "weights of the extractor: a path or s3://", "scores", "path")
+    features_classes: Positive = key(1008, "outputs of the last layer in the weights file of inception-v3", "scores")
+    real_statistics: str | None = key(
+        None, "file (.npz) with mu and sigma of real images, in place of the test split", "scores", "path"
+    )
+    kid: bool = key(False, "whether the kernel inception distance is computed, which gathers all features", "scores")
+    precision_recall: bool = key(
+        False, "whether precision and recall are computed, which gathers all features", "scores"
+    )
+    weights: Literal["ema", "raw"] = key("ema", "weights scored: the generator's average, or as trained", "scores")
+    max_words: Positive = key(25, "T, words of a caption in evaluation", "scores")
+    seed: Seed = key(0, "seed of captions, noise and distractors", "scores")
+
+    @model_validator(mode="after")
+    def _features_of_real_images(self) -> Evaluate:
+        if self.real_statistics is not None and (self.kid or self.precision_recall):
+            name = "kid" if self.kid else "precision_recall"
+            raise ValueError(
+                f"{name}=true: needs the features of real images, evaluate.real_statistics holds moments only"
+            )
+        return self

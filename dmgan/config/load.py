@@ -1,0 +1,154 @@
+"""Reading configurations: presets, YAML files and KEY=VALUE overrides, refused with one line where they are wrong.
+
+`load_config("cub", ["objective.lambda_damsm=50"])` reads a preset or YAML file and applies overrides. A file may name
+the preset it starts from: `preset: cub`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from datasets.errors import UserError
+from dmgan.config.schema import Config, keys_with, known_keys
+
+__all__ = ["ConfigError", "absolute_paths", "load_config", "parse_config", "presets", "suggestion", "with_values"]
+
+DEFAULT_PRESET = "quickstart"
+_PRESETS = Path(__file__).parent / "presets"
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be used; one line that names the key, its value and what was expected."""
+
+
+def presets() -> list[str]:
+    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
+
+
+def load_config(name_or_path: str | Path | Config | None = None, overrides: Iterable[str] = ()) -> Config:
+    """The configuration of a preset, a YAML file (a path or s3://) or another one, with KEY=VALUE overrides.
+
+    Raises ConfigError.
+    """
+    tree = name_or_path.model_dump() if isinstance(name_or_path, Config) else _read(name_or_path or DEFAULT_PRESET)
+    for assignment in overrides:
+        key, separator, value = assignment.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set {assignment}: expected KEY=VALUE, such as objective.lambda_damsm=50")
+        if key not in known_keys() and key not in Config.model_fields:
+            raise ConfigError(f"{key}: unknown key{suggestion(key)}")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{key}={value}: not a YAML value") from error
+        _assign(tree, key, parsed)
+    return parse_config(tree)
+
+
+def parse_config(tree: Any) -> Config:
+    """The configuration of parsed YAML. Raises ConfigError."""
+    if not isinstance(tree, dict):
+        raise ConfigError(f"expected sections such as 'train:', found {type(tree).__name__}")
+    for key in _unknown_keys(tree):
+        raise ConfigError(f"{key}: unknown key{suggestion(key)}")
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, Any]:
+    if not isinstance(name_or_path, str | Path):
+        raise ConfigError(f"preset: expected a name or a file, found {name_or_path!r}")
+    if depth > 10:
+        raise ConfigError(f"preset: {name_or_path}: presets start from one another without end")
+    path = _PRESETS / f"{name_or_path}.yaml"
+    if not path.exists():
+        path = Path(name_or_path)
+        if "://" not in str(name_or_path) and not path.is_file():
+            raise ConfigError(f"--config {name_or_path}: neither a preset ({', '.join(presets())}) nor a file")
+    try:
+        tree = yaml.safe_load(_remote(str(name_or_path)) if "://" in str(name_or_path) else path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections such as 'train:', found {type(tree).__name__}")
+    base = tree.pop("preset", None)
+    return _merge(_read(base, depth + 1), tree) if base is not None else tree
+
+
+def _remote(url: str) -> str:
+    from datasets import storage  # with it comes what reaches buckets, which few configurations need
+
+    return storage.read_bytes(url).decode()
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """The configuration with other values of some keys, by section.key. Raises ConfigError."""
+    tree = config.model_dump()
+    for key, value in values.items():
+        _assign(tree, key, value)
+    return parse_config(tree)
+
+
+def absolute_paths(config: Config) -> Config:
+    """The configuration with every path absolute: Ray's workers have other working directories."""
+    from datasets import storage
+
+    paths = {key: config.value(key) for key in keys_with("path")}
+    return with_values(config, {key: storage.absolute(str(path)) for key, path in paths.items() if path})
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{key}: {section} is a value, not a section")
+    tree[leaf] = value
+
+
+def _unknown_keys(tree: dict[str, Any]) -> Iterator[str]:
+    known = known_keys()
+    sections = set(Config.model_fields)
+    for section, values in tree.items():
+        if section not in sections:
+            yield str(section)
+        elif isinstance(values, dict):
+            yield from (f"{section}.{key}" for key in values if f"{section}.{key}" not in known)
+
+
+def suggestion(key: str) -> str:
+    """What an unknown key was perhaps to be, to end a message with."""
+    known = known_keys()
+    by_leaf = [k for k in known if k.split(".")[1] == key.split(".")[-1]]
+    near = by_leaf or difflib.get_close_matches(key, [*known, *Config.model_fields], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # of a section as a whole
+        return f"{key}.{message}"
+    expected = message[0].lower() + message[1:]
+    return f"{key}={first['input']!r}: {expected}"

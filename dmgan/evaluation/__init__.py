@@ -1,0 +1,1 @@
+"""Scores: the protocol, what it is computed on, and the metrics."""

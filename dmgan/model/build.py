@@ -1,0 +1,105 @@
+"""The networks a configuration describes, freshly initialised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dmgan.config import Model
+from dmgan.model.discriminator import Discriminator
+from dmgan.model.generator import Generator
+from dmgan.model.image_encoder import CompactTrunk, ImageEncoder, InceptionTrunk
+from dmgan.model.layers import SpectralNormConv2d
+from dmgan.model.text_encoder import TextEncoder
+
+__all__ = ["Discriminators", "Encoders", "Logits", "build_discriminators", "build_encoders", "build_generator"]
+
+# Of one discriminator: unconditional (n,) and conditional (m,) logits; see `Discriminators.forward`.
+Logits = tuple[Tensor, Tensor]
+
+
+class Discriminators(nn.ModuleList):
+    """D_0 … D_m as one module, so that one engine shards and steps all of them."""
+
+    def forward(
+        self, images: list[Tensor], sentences: Tensor, wrong_sentences: Tensor | None = None, parts: int = 1
+    ) -> list[Logits]:
+        """Judge `images` [(n, 3, s, s) per stage] against `sentences` (n, N_w).
+
+        The conditional logits of the first w images against `wrong_sentences` (w, N_w) follow the n others. With
+        `parts` > 1 the images go through in that many forwards, and the wrong pairs in one more, as released; every
+        forward moves the spectral norm's u and v.
+        """
+        logits = []
+        for module, image in zip(self, images, strict=True):
+            discriminator: Any = module
+            features = torch.cat([discriminator(part) for part in image.chunk(parts)])
+            pairs = list(zip(features.chunk(parts), sentences.chunk(parts), strict=True))
+            if wrong_sentences is not None:
+                pairs.append((features[: len(wrong_sentences)], wrong_sentences))
+            if parts == 1:
+                pairs = [(torch.cat([f for f, _ in pairs]), torch.cat([s for _, s in pairs]))]
+            conditional = torch.cat([discriminator.conditional(*pair) for pair in pairs])
+            logits.append((discriminator.unconditional(features), conditional))
+        return logits
+
+
+class Encoders(nn.Module):
+    """DAMSM's two encoders as one module: images, captions, lengths -> regions, code, words, sentence."""
+
+    def __init__(self, text: TextEncoder, image: ImageEncoder) -> None:
+        super().__init__()
+        self.text, self.image = text, image
+
+    def forward(self, images: Tensor, captions: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return (*self.image(images), *self.text(captions, lengths))
+
+
+def build_generator(model: Model, checkpointing: bool = False) -> Generator:
+    generator = Generator(**generator_arguments(model), checkpointing=checkpointing)
+    generator.apply(_initialise)
+    return generator
+
+
+def generator_arguments(model: Model) -> dict[str, Any]:
+    """The keyword arguments of `Generator` in a configuration's `model` section."""
+    return {
+        "architecture": model.memory,
+        "word_dim": model.word_dim,
+        "image_dim": model.image_dim,
+        "memory_dim": model.memory_dim,
+        "condition_dim": model.condition_dim,
+        "noise_dim": model.noise_dim,
+        "base_size": model.base_size,
+        "refinements": model.refinements,
+        "residual_blocks": model.residual_blocks,
+        "padding_mask": model.padding_mask,
+    }
+
+
+def build_discriminators(model: Model) -> Discriminators:
+    discriminators = Discriminators(
+        Discriminator(size, model.discriminator_width, model.word_dim) for size in model.image_sizes
+    )
+    discriminators.apply(_initialise)
+    return discriminators
+
+
+def build_encoders(
+    model: Model, vocabulary_size: int, dropout: float = 0.5, inception_weights: dict[str, Tensor] | None = None
+) -> Encoders:
+    trunk = (
+        CompactTrunk(model.image_sizes[-1]) if model.image_encoder == "compact" else InceptionTrunk(inception_weights)
+    )
+    text = TextEncoder(vocabulary_size, model.word_dim, model.embedding_dim, dropout)
+    return Encoders(text, ImageEncoder(trunk, model.word_dim))
+
+
+def _initialise(module: nn.Module) -> None:
+    # Orthogonal weights, as in the released code.
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear | SpectralNormConv2d):
+        nn.init.orthogonal_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

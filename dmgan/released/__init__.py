@@ -1,0 +1,1 @@
+"""The authors' released weights: their names, and runs from them and back."""

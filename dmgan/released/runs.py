@@ -1,0 +1,114 @@
+"""Run folders from the authors' checkpoints, and back."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datasets import storage
+from datasets.sources.released import read_captions_pickle
+from dmgan.config import ConfigError, parse_config
+from dmgan.model.build import Encoders
+from dmgan.model.discriminator import Discriminator
+from dmgan.released.names import (
+    StateDictError,
+    export,
+    export_discriminator,
+    load_generator,
+    load_image_encoder,
+    load_text_encoder,
+)
+from dmgan.runs.run import Run
+
+__all__ = ["export_run", "import_run"]
+
+
+def import_run(
+    generator_file: str, text_file: str, image_file: str, captions_file: str, out: str, padding_mask: str = "aligned"
+) -> Run:
+    """Write a run folder `out` that `generate` and `evaluate` accept from the authors' files.
+
+    Raises StateDictError, ConfigError, PickleError or StorageError, before anything is written.
+    """
+    if Run(out).has("run.yaml"):
+        raise ConfigError(f"{out}: holds a run already; choose another --out")
+    generator = _load(generator_file, load_generator)
+    text, image = _load(text_file, load_text_encoder), _load(image_file, load_image_encoder)
+    _, vocabulary = read_captions_pickle(captions_file)
+    word_dims = {
+        generator_file: generator.conditioning.fc.in_features,
+        text_file: 2 * text.rnn.hidden_size,
+        image_file: image.emb_cnn_code.out_features,
+    }
+    if len(set(word_dims.values())) > 1:
+        listed = ", ".join(f"{Path(file).name} {dim}" for file, dim in word_dims.items())
+        raise StateDictError(f"the networks are not of one model, their word features differ: {listed}")
+    if len(vocabulary) != text.embed.num_embeddings:
+        raise StateDictError(
+            f"{captions_file}: has {len(vocabulary)} words, "
+            f"the text encoder was trained with {text.embed.num_embeddings}"
+        )
+    refinement = generator.refinements[0] if len(generator.refinements) else None
+    sizes: dict[str, Any] = {
+        "memory": generator.architecture,
+        "word_dim": generator.conditioning.fc.in_features,
+        "image_dim": generator.to_image[0][0].in_channels,
+        "memory_dim": refinement.write.M_w[0].out_channels
+        if generator.architecture == "m_wg_rg" and refinement
+        else 128,
+        "condition_dim": generator.condition_dim,
+        "noise_dim": generator.noise_dim,
+        "base_size": generator.base_size,
+        "refinements": len(generator.refinements),
+        "residual_blocks": len(refinement.residual) if refinement else 0,
+        "embedding_dim": text.embed.embedding_dim,
+        "padding_mask": padding_mask,
+    }
+    config = parse_config({"model": sizes})
+    run = Run(out)
+    run.save_encoders(Encoders(text, image), vocabulary)
+    run.save_generator(generator, config, step=0, steps=0)
+    run.write_config(config)
+    return run
+
+
+def export_run(run_url: str, out: str) -> None:
+    """Write netG.pth, text_encoder.pth, image_encoder.pth, captions.pickle and the run's netD0.pth … to `out`.
+
+    Raises StateDictError where the authors have no such network.
+    """
+    run = Run(run_url)
+    config = run.read_config()
+    encoders = run.load_encoders(config)
+    networks = {"netG": run.load_generator(), "text_encoder": encoders.text, "image_encoder": encoders.image}
+    states = {name: export(network) for name, network in networks.items()}
+    for i, discriminator in enumerate(run.load_discriminators(config) or ()):
+        assert isinstance(discriminator, Discriminator)
+        states[f"netD{i}"] = export_discriminator(discriminator)
+    for name, state in states.items():
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        storage.write_bytes(storage.join(out, f"{name}.pth"), buffer.getvalue())
+    words = run.read_vocabulary().words
+    numbered = [[], [], dict(enumerate(words)), {word: i for i, word in enumerate(words)}]
+    storage.write_bytes(storage.join(out, "captions.pickle"), pickle.dumps(numbered, protocol=2))
+
+
+def _load(file: str, load: Any) -> Any:
+    try:
+        state: dict[str, Tensor] = torch.load(
+            io.BytesIO(storage.read_bytes(file)), map_location="cpu", weights_only=True
+        )
+        if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+            raise StateDictError("not a state dict of tensors")
+        return load(state)
+    except StateDictError as error:
+        raise StateDictError(f"{Path(file).name}: {error}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise StateDictError(f"{Path(file).name}: not a file of tensors alone: {reason}") from None

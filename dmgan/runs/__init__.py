@@ -1,0 +1,1 @@
+"""A run's folder, and what is made with a trained run."""

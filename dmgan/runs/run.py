@@ -1,0 +1,147 @@
+"""A run's folder: the names of the files in it, and reading and writing the small ones.
+
+STORAGE/NAME/run.yaml, vocabulary.json, metrics.jsonl, samples/, checkpoints/, encoders.safetensors,
+generator.safetensors, generator.json, evaluation.json, report.html
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+from safetensors import SafetensorError
+from torch import nn
+
+from datasets import storage
+from datasets.vocabulary import Vocabulary
+from dmgan.config import Config, ConfigError, Model, parse_config
+from dmgan.model.build import Discriminators, Encoders, build_discriminators, build_encoders, build_generator
+from dmgan.model.generator import Generator
+
+__all__ = ["Run", "generator_json", "read_weights"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run at `url`, a folder or s3://bucket/path."""
+
+    url: str
+
+    @property
+    def name(self) -> str:
+        return self.url.rstrip("/").rsplit("/", 1)[-1]
+
+    def path(self, *parts: str) -> str:
+        return storage.join(self.url, *parts)
+
+    def has(self, *parts: str) -> bool:
+        return storage.exists(self.path(*parts))
+
+    def read_json(self, name: str) -> Any:
+        with self._well_formed(name):
+            return json.loads(storage.read_bytes(self.path(name)))
+
+    def write_json(self, name: str, value: Any) -> None:
+        storage.write_bytes(self.path(name), (json.dumps(value, indent=2) + "\n").encode())
+
+    def read_config(self) -> Config:
+        """Raises ConfigError where run.yaml is not a configuration of this version."""
+        with self._well_formed("run.yaml"):
+            return parse_config(yaml.safe_load(storage.read_bytes(self.path("run.yaml"))))
+
+    def write_config(self, config: Config) -> None:
+        storage.write_bytes(self.path("run.yaml"), config.to_yaml().encode())
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        if not self.has("metrics.jsonl"):
+            return []
+        with self._well_formed("metrics.jsonl"):
+            return [json.loads(line) for line in storage.read_bytes(self.path("metrics.jsonl")).splitlines() if line]
+
+    def read_vocabulary(self) -> Vocabulary:
+        words = self._needed("vocabulary.json", "pretrain")
+        with self._well_formed("vocabulary.json"):
+            return Vocabulary.from_json(words)
+
+    def save_encoders(self, encoders: Encoders, vocabulary: Vocabulary) -> None:
+        """The encoders last: where they are, the vocabulary is."""
+        storage.write_bytes(self.path("vocabulary.json"), vocabulary.to_json().encode())
+        storage.write_bytes(self.path("encoders.safetensors"), _tensors(encoders))
+
+    def load_encoders(self, config: Config) -> Encoders:
+        """The run's encoders, frozen and in evaluation mode."""
+        tensors = self._needed("encoders.safetensors", "pretrain")
+        encoders = build_encoders(config.model, len(self.read_vocabulary()))
+        with self._well_formed("encoders.safetensors"):
+            encoders.load_state_dict(safetensors.torch.load(tensors))
+        return encoders.eval().requires_grad_(False)
+
+    def save_generator(self, generator: nn.Module, config: Config, step: int, steps: int) -> None:
+        """The averaged generator after `step` of `steps`."""
+        storage.write_bytes(self.path("generator.safetensors"), _tensors(generator))
+        storage.write_bytes(self.path("generator.json"), generator_json(config, step, steps))
+
+    def set_planned_steps(self, steps: int) -> None:
+        """Note in generator.json, where there is one, that training goes on to `steps`."""
+        if self.has("generator.json"):
+            self.write_json("generator.json", {**self.read_json("generator.json"), "steps": steps})
+
+    def load_discriminators(self, config: Config) -> Discriminators | None:
+        """The run's discriminators in training mode; None where there are none (an imported run)."""
+        if not self.has("discriminators.safetensors"):
+            return None
+        discriminators = build_discriminators(config.model)
+        with self._well_formed("discriminators.safetensors"):
+            tensors = storage.read_bytes(self.path("discriminators.safetensors"))
+            discriminators.load_state_dict(safetensors.torch.load(tensors))
+        return discriminators
+
+    def load_generator(self) -> Generator:
+        """The run's averaged generator in evaluation mode."""
+        about, tensors = self._needed("generator.json", "train"), self._needed("generator.safetensors", "train")
+        with self._well_formed("generator.json"):
+            generator = build_generator(Model.model_validate(json.loads(about)["model"]))
+        with self._well_formed("generator.safetensors"):
+            generator.load_state_dict(safetensors.torch.load(tensors))
+        return generator.eval().requires_grad_(False)
+
+    def trained_steps(self) -> int:
+        """The step of generator.safetensors; 0 where there is none."""
+        return int(self.read_json("generator.json")["step"]) if self.has("generator.json") else 0
+
+    def _needed(self, name: str, command: str) -> bytes:
+        if not self.has(name):
+            raise ConfigError(f"{self.path(name)}: not found; run `python -m dmgan.launch {command}` first")
+        return storage.read_bytes(self.path(name))
+
+    @contextmanager
+    def _well_formed(self, name: str) -> Iterator[None]:
+        """Turn what a damaged file raises into one line that names it."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, SafetensorError, ConfigError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ConfigError(f"{self.path(name)}: damaged or not of this model: {reason}") from error
+
+
+def generator_json(config: Config, step: int, steps: int) -> bytes:
+    """What stands beside generator.safetensors: its model, after `step` of `steps`."""
+    return json.dumps({"step": step, "steps": steps, "model": config.model.model_dump()}, indent=2).encode()
+
+
+def _tensors(module: nn.Module) -> bytes:
+    return safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()})
+
+
+def read_weights(url: str | None) -> dict[str, torch.Tensor] | None:
+    """A torch state dict from a folder or bucket, without executing anything in it."""
+    if url is None:
+        return None
+    return dict(torch.load(io.BytesIO(storage.read_bytes(url)), map_location="cpu", weights_only=True))

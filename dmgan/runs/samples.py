@@ -1,0 +1,90 @@
+"""Generating from captions, and the picture of fixed captions and noise that a run leaves as it trains."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+from datasets.manifest import load_captions
+from datasets.vocabulary import Vocabulary
+from dmgan.config import Config
+from dmgan.model.build import Encoders
+from dmgan.model.generator import Generator, GeneratorOutput
+from dmgan.pixels import to_array
+from dmgan.runs.run import Run
+from dmgan.runs.text import caption_tensors
+
+__all__ = ["FixedSamples", "caption_grid", "generate", "sample_captions", "samples_of"]
+
+
+@torch.no_grad()
+def generate(
+    generator: Generator, encoders: Encoders, captions: Tensor, lengths: Tensor, noise: Tensor
+) -> GeneratorOutput:
+    """Images for captions (B, T) with noise (B, Z); the condition is its mean μ(s), without a draw."""
+    words, sentence = encoders.text(captions, lengths)
+    eps = torch.zeros(len(noise), generator.condition_dim, device=noise.device)
+    out: GeneratorOutput = generator(noise, sentence, words, captions == 0, eps)
+    return out
+
+
+class FixedSamples:
+    """The same captions and noise at every call: one row a caption, one column a stage."""
+
+    ROWS = 8
+
+    def __init__(self, encoders: Encoders, vocabulary: Vocabulary, captions: Sequence[str], config: Config) -> None:
+        self.captions, self.encoders = list(captions), encoders
+        device = next(encoders.parameters()).device
+        self.vocabulary = vocabulary
+        numbers, lengths = caption_tensors(captions, vocabulary, config.evaluate.max_words)
+        self.numbers, self.lengths = numbers.to(device), lengths
+        generator = torch.Generator().manual_seed(config.train.seed)
+        self.noise = torch.randn(len(captions), config.model.noise_dim, generator=generator).to(device)
+
+    def output(self, generator: nn.Module) -> GeneratorOutput:
+        assert isinstance(generator, Generator)
+        return generate(generator, self.encoders, self.numbers, self.lengths, self.noise)
+
+    def png(self, generator: nn.Module) -> bytes:
+        stages = [to_array(images) for images in self.output(generator).images]
+        return caption_grid(self.captions, [[stage[row] for stage in stages] for row in range(len(self.captions))])
+
+
+def samples_of(config: Config, run: Run, encoders: Encoders) -> FixedSamples:
+    """The run's fixed captions and noise."""
+    return FixedSamples(encoders, run.read_vocabulary(), sample_captions(config.data.url), config)
+
+
+def sample_captions(url: str) -> list[str]:
+    """The first captions of a few test classes."""
+    chosen: dict[int, str] = {}
+    for entry in load_captions(url, "test"):
+        chosen.setdefault(entry.class_id, entry.captions[0])
+    step = max(1, len(chosen) // FixedSamples.ROWS)
+    return list(chosen.values())[::step][: FixedSamples.ROWS]
+
+
+def caption_grid(captions: Sequence[str], rows: Sequence[Sequence[np.ndarray]], cell: int = 128) -> bytes:
+    """A PNG with one row a caption: its text and its images (h, w, 3), each enlarged to at least `cell` pixels."""
+    cell = max(cell, *(image.shape[0] for row in rows for image in row))
+    font, gap, text_width = ImageFont.load_default(size=13), 6, 210
+    columns = max(len(row) for row in rows)
+    width, height = text_width + columns * (cell + gap), len(rows) * (cell + gap) + gap
+    picture = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(picture)
+    for r, (caption, images) in enumerate(zip(captions, rows, strict=True)):
+        top = gap + r * (cell + gap)
+        pen.multiline_text((gap, top + 4), "\n".join(textwrap.wrap(caption, 30)), fill="black", font=font, spacing=5)
+        for c, pixels in enumerate(images):
+            image = Image.fromarray(pixels).resize((cell, cell), Image.Resampling.NEAREST)
+            picture.paste(image, (text_width + c * (cell + gap), top))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,60 @@
+"""The objectives: Eq. 10–13.
+
+| equation | here |
+|---|---|
+| Eq. 10  L = Σ_i L_{G_i} + λ1 L_CA + λ2 L_DAMSM                      | `dmgan.training.gan` adds the terms |
+| Eq. 11  L_{G_i} = −½ [E log D_i(x̂) + E log D_i(x̂, s)]              | `generator_loss` |
+| Eq. 12  L_{D_i}, the adversarial terms of the discriminator         | `discriminator_loss` |
+| Eq. 13  L_CA = D_KL(N(μ(s), Σ(s)) ‖ N(0, I))                        | `conditioning_loss` |
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["conditioning_loss", "discriminator_loss", "generator_loss"]
+
+
+def generator_loss(unconditional: Tensor, conditional: Tensor, weight: float = 0.5) -> Tensor:
+    """Eq. 11 from the logits (B,) of one discriminator on generated images; the released code's `weight` is 1."""
+    return weight * (_real(unconditional) + _real(conditional))
+
+
+def discriminator_loss(
+    unconditional_real: Tensor,
+    conditional_real: Tensor,
+    unconditional_fake: Tensor,
+    conditional_fake: Tensor,
+    conditional_wrong: Tensor | None = None,
+    wrong_weight: float = 1.0,
+) -> Tensor:
+    """Eq. 12 from logits (B,) of one discriminator.
+
+    `conditional_wrong`, the logits of real images with another image's sentence, is not in the paper; with it the
+    terms are weighed as in the released code: (real terms)/2 + (fake and wrong terms)/3. `wrong_weight` is this
+    worker's number of mismatched pairs over the workers' average.
+    """
+    real = _real(unconditional_real) + _real(conditional_real)
+    fake = _fake(unconditional_fake) + _fake(conditional_fake)
+    if conditional_wrong is None:
+        return (real + fake) / 2
+    return real / 2 + (fake + wrong_weight * _fake(conditional_wrong)) / 3
+
+
+def conditioning_loss(mu: Tensor, logvar: Tensor, reduction: str = "mean") -> Tensor:
+    """Eq. 13, the divergence of N(μ, σ²) from the standard normal, from mu and logvar (B, C): the batch's mean.
+
+    Over dimensions the divergence is a `sum`; the released code takes the `mean`.
+    """
+    divergence = -0.5 * (1 + logvar - mu.square() - logvar.exp())
+    return divergence.mean() if reduction == "mean" else divergence.sum(1).mean()
+
+
+def _real(logits: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+
+
+def _fake(logits: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits))

@@ -1,0 +1,266 @@
+"""Two workers, DeepSpeed and ZeRO 0–3: as one plain PyTorch process with the whole batch, and from one to the other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from dmgan.config import load_config
+from dmgan.model.build import build_discriminators, build_encoders, build_generator
+from dmgan.model.layers import batch_statistics
+from dmgan.training.average import Average
+from dmgan.training.damsm import DamsmTraining
+from dmgan.training.engine import EngineState, PlainEngine
+from dmgan.training.gan import GanTraining, precision
+from tests.small import SMALL, batch
+
+WORLD, BATCH, STEPS, HALF = 2, 6, 10, 5
+CONFIG = load_config(None, [*SMALL, "objective.mismatched_pairs=true"])
+BETAS = (CONFIG.optimizer.beta1, CONFIG.optimizer.beta2)
+NETWORKS = ("generator", "discriminators", "encoders")
+
+
+class Trainings:
+    """The GAN's and the encoders' training at a size for a test, on whatever `make_engine` makes."""
+
+    def __init__(self, make_engine: Any, rank: int = 0, world: int = 1) -> None:
+        share = BATCH // world
+        self.mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(BATCH).items()}
+        torch.manual_seed(3)
+        frozen = build_encoders(CONFIG.model, 20).eval().requires_grad_(False)
+        fresh = build_generator(CONFIG.model)
+        self.average = Average(fresh, 0.99)
+        generator, discriminators = make_engine(fresh, 2e-4), make_engine(build_discriminators(CONFIG.model), 2e-4)
+        self.gan = GanTraining(generator, discriminators, frozen, self.average, CONFIG.objective, seed=0)
+        torch.manual_seed(1)
+        learner = make_engine(build_encoders(CONFIG.model, 20, dropout=0.5).train(), 2e-3)
+        self.damsm = DamsmTraining(learner, CONFIG.objective, lr=2e-3, steps=STEPS)
+        self.engines = dict(zip(NETWORKS, (generator, discriminators, learner), strict=True))
+        self.losses: list[dict[str, float]] = []
+
+    def run(self, first: int, last: int) -> None:
+        for number in range(first, last):
+            torch.manual_seed(number)  # alike on all workers, of which each takes its rows of what is dropped
+            losses = self.gan.step(self.mine, number).losses | {
+                f"pretrain.{k}": v for k, v in self.damsm.step(self.mine, number).losses.items()
+            }
+            self.losses.append({name: float(value) for name, value in losses.items()})
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, engine in self.engines.items():
+            if (state := engine.state()) is not None:
+                (folder / name).write_bytes(state.to_bytes())
+                torch.save(self.average.module.state_dict(), folder / "average")
+
+    def load(self, folder: Path) -> None:
+        for name, engine in self.engines.items():
+            engine.load_state(EngineState.from_bytes((folder / name).read_bytes()))
+        self.average.module.load_state_dict(torch.load(folder / "average", weights_only=True))
+
+    def result(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"losses": self.losses}
+        for name, engine in self.engines.items():
+            with engine.full_weights():
+                found |= {f"{name}.{k}": v.detach().clone() for k, v in engine.module.state_dict().items()}
+        return found | {f"average.{k}": v.clone() for k, v in self.average.module.state_dict().items()}
+
+
+def plain(module: torch.nn.Module, lr: float) -> PlainEngine:
+    return PlainEngine(module, lr, BETAS)
+
+
+def worker(rank: int, stage: int, folder: Path, reference: Path) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
+    from cluster.worker import engines
+
+    engines.initialise(torch.device("cpu"))
+
+    def make(module: torch.nn.Module, lr: float) -> engines.DeepSpeedEngine:
+        return engines.DeepSpeedEngine(module, lr=lr, betas=BETAS, zero_stage=stage, batch_size=BATCH // WORLD)
+
+    straight = Trainings(make, rank, WORLD)
+    straight.run(0, HALF)
+    straight.save(folder / "half")
+    straight.run(HALF, STEPS)
+    torch.save(straight.result(), folder / f"straight-{rank}.pt")
+    straight.load(folder / "half")  # over what later steps left
+    straight.losses.clear()
+    straight.run(HALF, STEPS)
+    torch.save(straight.result(), folder / f"again-{rank}.pt")
+    other = Trainings(make, rank, WORLD)
+    other.load(reference)
+    other.save(folder / "round-trip")
+    other.run(HALF, STEPS)
+    torch.save(other.result(), folder / f"resumed-{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("one")
+    training = Trainings(plain)
+    training.run(0, HALF)
+    training.save(folder)
+    training.run(HALF, STEPS)
+    return training.result(), folder
+
+
+def close(found: list[dict[str, Any]], expected: dict[str, Any], first: int = 0) -> None:
+    """Losses averaged over workers within 1e-5 relative, and every worker's weights and buffers within 1e-5.
+
+    Of a tensor one element, or one in a thousand, may be up to half an Adam step of 2e-4 away: where a gradient is
+    nearly 0 Adam makes whole steps out of its rounding, which differs from one processor to another.
+    """
+    for number, losses in enumerate(expected["losses"][first:]):
+        for name, value in losses.items():
+            mean = sum(state["losses"][number][name] for state in found) / len(found)
+            assert mean == pytest.approx(value, rel=1e-5, abs=1e-6), (number, name)
+    for name, value in expected.items():
+        if isinstance(value, torch.Tensor):
+            # The softmax over slots does not see a bias that all keys share (where the rectifier is open), so its
+            # gradient is rounding alone, out of which Adam makes steps of the learning rate; nothing else feels them.
+            limit = 2 * STEPS * 2e-4 if name.endswith("read.key.0.bias") else 1e-5
+            for state in found:
+                distance = (state[name] - value).abs().double() - 1e-5 * value.abs()
+                astray = int((distance > limit).sum())
+                assert astray <= max(1, value.numel() // 1000), f"{name}: {astray} of {value.numel()} elements"
+                assert float(distance.max()) <= max(limit, 1e-4), f"{name}: {float(distance.max())} away"
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> None:
+    for name, value in a.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(b[name], value), name
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_two_workers_are_one_process_with_the_whole_batch(
+    stage: int, one_process: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    expected, reference = one_process
+    mp.spawn(worker, (stage, tmp_path, reference), nprocs=WORLD)
+
+    def results(name: str) -> list[dict[str, Any]]:
+        return [torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+    close(results("straight"), expected)
+    # On from its own state: not a bit differs.
+    same(results("straight")[0], results("again")[0])
+    # One process's state comes back out of the sharded engines as it went in, and trains on as it would have.
+    for name in NETWORKS:
+        before, after = (EngineState.from_bytes((f / name).read_bytes()) for f in (reference, tmp_path / "round-trip"))
+        assert before.steps == after.steps == HALF
+        same(before.weights, after.weights)
+        for kind, moments in before.moments.items():
+            assert moments.keys() == after.moments[kind].keys() and len(moments) > 2
+            same(moments, after.moments[kind])
+    close(results("resumed"), expected, first=HALF)
+    # And the two workers' state goes on in one process without DeepSpeed.
+    alone = Trainings(plain)
+    alone.load(tmp_path / "half")
+    alone.run(HALF, STEPS)
+    close([alone.result()], expected, first=HALF)
+
+
+def reduced_worker(rank: int, stage: int, folder: Path) -> None:
+    """Training with bfloat16 and activation checkpointing."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
+    from cluster.worker import engines
+
+    engines.initialise(torch.device("cpu"))
+    config = load_config(CONFIG, ["train.precision=bfloat16", "train.activation_checkpointing=true"])
+    share = BATCH // WORLD
+    mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(BATCH).items()}
+    torch.manual_seed(3)
+    frozen = build_encoders(config.model, 20).eval().requires_grad_(False)
+    fresh = build_generator(config.model, config.train.activation_checkpointing)
+    average = Average(fresh, 0.99)
+    seen = set()
+    for part in fresh.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            part.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    generator, discriminators = (
+        engines.DeepSpeedEngine(module, lr=2e-4, betas=BETAS, zero_stage=stage, batch_size=share)
+        for module in (fresh, build_discriminators(config.model))
+    )
+    autocast = precision(config, torch.device("cpu"))
+    gan = GanTraining(generator, discriminators, frozen, average, config.objective, 0, autocast)
+    outcomes = [gan.step(mine, step) for step in range(4)]
+    assert seen == {torch.bfloat16}
+    assert all(flag for outcome in outcomes for flag in outcome.finite.values())
+    torch.save([{k: float(v) for k, v in outcome.losses.items()} for outcome in outcomes], folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("stage", [1, 3])
+def test_bfloat16_and_activation_checkpointing_train_near_float32(
+    stage: int, one_process: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    mp.spawn(reduced_worker, (stage, tmp_path), nprocs=WORLD)
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
+    for number, losses in enumerate(one_process[0]["losses"][: len(found[0])]):
+        for name in found[0][0]:
+            mean = sum(steps[number][name] for steps in found) / WORLD
+            assert mean == pytest.approx(losses[name], rel=0.1, abs=0.05), (number, name)
+
+
+ACCUMULATED = load_config(
+    CONFIG, ["objective.negatives=local", "objective.mismatches=local", "train.batch_statistics=local"]
+)
+
+
+def accumulate(make_engine: Any, parts: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
+    """Weights after steps on 8 images, two at a time."""
+    share = 8 // world
+    mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(8).items()}
+    torch.manual_seed(3)
+    frozen = build_encoders(ACCUMULATED.model, 20).eval().requires_grad_(False)
+    fresh = batch_statistics(build_generator(ACCUMULATED.model), "local")
+    average = Average(fresh, 0.99)
+    generator, discriminators = (make_engine(m) for m in (fresh, build_discriminators(ACCUMULATED.model)))
+    gan = GanTraining(generator, discriminators, frozen, average, ACCUMULATED.objective, seed=0, accumulate=parts)
+    losses = [{k: float(v) for k, v in gan.step(mine, step).losses.items()} for step in range(HALF)]
+    found: dict[str, Any] = {"losses": losses}
+    for name, engine in {"generator": generator, "discriminators": discriminators}.items():
+        with engine.full_weights():
+            state = {k: v.detach().clone() for k, v in engine.module.state_dict().items()}
+        # Each worker's running statistics are of its own batches; the mean's way differs, its weights do not.
+        found |= {f"{name}.{k}": v for k, v in state.items() if "running" not in k and "tracked" not in k}
+    return found
+
+
+def accumulating_worker(rank: int, world: int, stage: int, folder: Path) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    from cluster.worker import engines
+
+    engines.initialise(torch.device("cpu"))
+    parts = 4 // world
+
+    def make(module: torch.nn.Module) -> engines.DeepSpeedEngine:
+        return engines.DeepSpeedEngine(module, lr=2e-4, betas=BETAS, zero_stage=stage, batch_size=2, accumulate=parts)
+
+    torch.save(accumulate(make, parts, rank, world), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize(("world", "stage"), [(4, 0), (2, 1), (2, 3)])
+def test_accumulated_parts_are_as_many_workers(world: int, stage: int, tmp_path: Path) -> None:
+    expected = accumulate(lambda module: PlainEngine(module, 2e-4, BETAS, accumulate=4), 4)
+    mp.spawn(accumulating_worker, (world, stage, tmp_path), nprocs=world)
+    close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(world)], expected)

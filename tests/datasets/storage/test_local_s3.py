@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from datasets import storage
+from datasets.manifest import Manifest
+from datasets.storage.local_s3 import local_s3
+from datasets.stream import open_stream
+
+
+@pytest.mark.distributed
+def test_what_is_uploaded_is_streamed_and_outlives_the_server(packed: tuple[str, Manifest], tmp_path: Path) -> None:
+    before = dict(os.environ)
+    with local_s3(tmp_path / "s3") as environment:
+        assert not storage.exists("s3://bucket/birds/manifest.json")
+        storage.upload_folder(Path(packed[0]), "s3://bucket/birds", last="manifest.json")
+        from_bucket = list(open_stream("s3://bucket/birds", split="train", batch_size=4, start=3))
+        assert all(os.environ[key] == value for key, value in environment.items())
+    assert dict(os.environ) == before
+    from_folder = list(open_stream(packed[0], split="train", batch_size=4, start=3))
+    assert [b["key"] for b in from_bucket] == [b["key"] for b in from_folder]
+    with local_s3(tmp_path / "s3"), local_s3(tmp_path / "another"):
+        assert not storage.exists("s3://bucket/birds/manifest.json")
+    with local_s3(tmp_path / "s3"):
+        assert storage.exists("s3://bucket/birds/manifest.json")
+    secrets = {environment["AWS_SECRET_ACCESS_KEY"], environment["AWS_ACCESS_KEY_ID"]}
+    log = (tmp_path / "s3" / "server.log").read_text()
+    assert not any(secret in log for secret in secrets)
+    assert (tmp_path / "s3" / "s3.json").stat().st_mode & 0o077 == 0
+
+
+ROOT = Path(__file__).parents[3]
+# Restarts over data that is there: argv is the folder, the signal that ends the server, how often.
+RESTARTS = """
+import os, sys
+from pathlib import Path
+from datasets.storage.local_s3 import local_s3
+from datasets import storage
+folder, number, times = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+content = os.urandom(5000)
+for start in range(times + 1):
+    with local_s3(folder):
+        fs, path = storage.filesystem("s3://bucket/object")  # which does not try again, as `storage.read_bytes` would
+        if start:
+            assert fs.cat_file(path) == content, start
+            fs.pipe_file(path + str(start), content)
+        else:
+            fs.mkdir("bucket")
+            fs.pipe_file(path, content)
+        os.kill(int((folder / "pid").read_text()), number)
+"""
+
+
+@pytest.mark.distributed
+def test_the_first_read_after_a_restart_finds_what_was_there(tmp_path: Path) -> None:
+    """Ten restarts after SIGTERM and ten after SIGKILL, by four processes at once."""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", RESTARTS, str(tmp_path / f"{number}-{part}"), str(int(number)), "5"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in (signal.SIGTERM, signal.SIGKILL)
+        for part in range(2)
+    ]
+    said = [process.communicate(timeout=600)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * 4, "\n".join(said)
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_server_ends_with_whoever_started_it(number: signal.Signals, tmp_path: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from datasets.storage.local_s3 import local_s3\n"
+    code += "with local_s3(Path(sys.argv[1])): print(flush=True); time.sleep(600)"
+    starter = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert starter.stdout is not None and starter.stdout.readline() == b"\n"
+    server = psutil.Process(int((tmp_path / "pid").read_text()))
+    assert os.getpgid(server.pid) == os.getsid(server.pid) == server.pid
+    starter.send_signal(number)
+    starter.wait()
+    gone, _ = psutil.wait_procs([server], timeout=120)
+    assert gone

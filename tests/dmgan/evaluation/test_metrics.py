@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dmgan.model.torchvision_cpu  # noqa: F401  (before torch-fidelity)
+from datasets.storage import StorageError
+from dmgan.evaluation.metrics.fid import FeatureSums, Moments, frechet_distance, read_moments
+from dmgan.evaluation.metrics.folds import fold_of
+from dmgan.evaluation.metrics.inception_score import InceptionSums
+from dmgan.evaluation.metrics.r_precision import Distractors, FoldCounts, matching_scores
+
+
+def test_fid_is_torch_fidelitys_however_the_features_are_cut() -> None:
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+    torch.manual_seed(0)
+    a, b = torch.randn(200, 12) @ torch.randn(12, 12), torch.randn(150, 12) + 0.3
+    expected = fid_statistics_to_metric(fid_features_to_statistics(a), fid_features_to_statistics(b), verbose=False)
+    whole = frechet_distance(FeatureSums.of(a).moments(), FeatureSums.of(b).moments())
+    parts = [FeatureSums.of(part) for part in a.split([50, 1, 149])]
+    cut = frechet_distance(sum(parts[1:], parts[0]).moments(), FeatureSums.of(b).moments())
+    assert whole == pytest.approx(expected["frechet_inception_distance"], rel=1e-5)
+    assert cut == pytest.approx(whole, rel=1e-10)
+
+
+def test_the_distance_to_itself_is_zero() -> None:
+    moments = FeatureSums.of(torch.randn(100, 6)).moments()
+    assert frechet_distance(moments, moments) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_inception_score_is_torch_fidelitys_however_the_images_are_cut() -> None:
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
+    torch.manual_seed(1)
+    logits = torch.randn(103, 7) * 3  # not a multiple of the splits
+    expected = isc_features_to_metric(logits, splits=10, shuffle=False)
+    split = fold_of(np.arange(103), 103, 10)
+    whole = InceptionSums.of(logits, split, 10)
+    cut = InceptionSums.of(logits[:33], split[:33], 10) + InceptionSums.of(logits[33:], split[33:], 10)
+    for sums in (whole, cut):
+        mean, std = sums.score()
+        assert mean == pytest.approx(expected["inception_score_mean"], rel=1e-6)
+        assert std == pytest.approx(expected["inception_score_std"], rel=1e-6)
+
+
+def test_r_precision_is_the_papers_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    sentences = torch.nn.functional.normalize(torch.randn(60, 8), dim=1)
+    classes = rng.integers(0, 5, 60)
+    codes = 3 * sentences + torch.randn(60, 8)
+    drawn = Distractors(classes, np.arange(60), 20, seed=3)
+    wrong = np.stack([drawn.of(k, int(classes[k]), k) for k in range(60)])
+    expected = []
+    for k in range(60):
+        assert len(set(wrong[k])) == 20 and (classes[wrong[k]] != classes[k]).all()
+        candidates = torch.stack([sentences[k], *(sentences[i] for i in wrong[k])])
+        scores = torch.nn.functional.cosine_similarity(codes[k][None], candidates)
+        expected.append(int(scores.argmax()) == 0)
+    matching, hits = matching_scores(codes, sentences, sentences[torch.from_numpy(wrong)])
+    found = hits.numpy()
+    assert found.tolist() == expected and 0 < found.sum() < 60
+    torch.testing.assert_close(matching, torch.nn.functional.cosine_similarity(codes, sentences))
+    fold = fold_of(np.arange(60), 60, 10)
+    counts = FoldCounts.of(found[:17], fold[:17], 10) + FoldCounts.of(found[17:], fold[17:], 10)
+    per_fold = found.reshape(10, 6).mean(1)
+    assert counts.precision() == (pytest.approx(per_fold.mean()), pytest.approx(per_fold.std()))
+
+
+def test_distractors_are_a_function_of_seed_and_image() -> None:
+    classes = np.arange(50) % 5
+    texts = np.arange(50)
+    drawn = Distractors(classes, texts, 10, seed=0)
+    first = drawn.of(4, 0, 0)
+    assert set(drawn.of(5, 0, 0)) != set(first)
+    assert (first == Distractors(classes, texts, 10, seed=0).of(4, 0, 0)).all()
+    texts[1::5] = 0  # all of class 1 say what caption 0 does
+    among = Distractors(classes, texts, 10, seed=0)
+    assert all(not (texts[among.of(k, 0, 0)] == 0).any() for k in range(20))
+    assert (Distractors(classes, texts, 40, seed=0).of(0, 0, 99) % 5 != 0).all()
+    with pytest.raises(ValueError, match="needs 99 captions of other classes, the split has 40"):
+        Distractors(classes, np.arange(50), 99, seed=0).of(0, 0, 0)
+
+
+def test_released_statistics_are_read(tmp_path: Path) -> None:
+    features = torch.randn(50, 6)
+    moments = FeatureSums.of(features).moments()
+    np.savez(tmp_path / "real.npz", mu=moments.mean, sigma=moments.covariance)
+    read = read_moments(str(tmp_path / "real.npz"))
+    other = FeatureSums.of(torch.randn(50, 6)).moments()
+    assert frechet_distance(other, read) == frechet_distance(other, moments)
+    np.savez(tmp_path / "short.npz", mu=moments.mean, sigma=moments.covariance[:3])
+    with pytest.raises(StorageError, match=r"short.npz: expected mu \(D,\) and sigma \(D, D\), found mu \(6,\)"):
+        read_moments(str(tmp_path / "short.npz"))
+    (tmp_path / "text.npz").write_text("mu")
+    with pytest.raises(StorageError, match=r"text.npz: expected an .npz file with arrays mu and sigma"):
+        read_moments(str(tmp_path / "text.npz"))
+    with pytest.raises(StorageError, match=r"real.npz: has features of 5 dimensions, the extractor of 6"):
+        Moments(np.zeros(5), np.eye(5)).check(6, "real.npz")

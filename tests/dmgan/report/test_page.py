@@ -1,0 +1,98 @@
+"""What the report says of scores; the page as a whole is looked at in tests/end_to_end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datasets import storage
+from dmgan.config import load_config
+from dmgan.evaluation.features import describe_extractor
+from dmgan.evaluation.protocol import departures, describe, differences, settings
+from dmgan.pixels import png
+from dmgan.report.scores import score_sections
+from dmgan.runs.run import Run
+
+
+def evaluated(run: Run, step: int, *more: str) -> dict[str, Any]:
+    """As cluster.evaluation.evaluate writes it, with scores that rise with the step."""
+    config = load_config(None, ["data.url=s3://bucket/birds", *more])
+    real = {"split": "test", "images": 30, "sha256": "0" * 64}
+    rows = [{"image": k, "caption": f"caption <{k}>", "score": 0.9 - k / 10} for k in range(2)]
+    result = {
+        "fid": 20.0 - step,
+        "inception_score": {"mean": 2.0 + step, "std": 0.1},
+        "r_precision": {"mean": 0.05 * step, "std": 0.01},
+        "kid": {"mean": 0.125, "std": 0.01},
+        "images": 1000,
+        "features": config.evaluate.features,
+        "step": step,
+        "weights": config.evaluate.weights,
+        "best": rows,
+        "worst": rows[::-1],
+        "r_precision_by_class": [{"class": f"class {c:02d}", "images": 3, "r_precision": c / 30} for c in range(25)],
+        "protocol": describe(config, describe_extractor(config.evaluate, "e" * 64, 10.0), real, "c" * 64, "e" * 64),
+        "settings": settings(config),
+        "seconds": 1.5,
+    }
+    name = f"step_{step:08d}-{config.evaluate.weights}"
+    run.write_json(f"evaluations/{name}.json", result)
+    storage.write_bytes(run.path("evaluations", f"{name}.png"), png(np.zeros((32, 32, 3), np.uint8)))
+    run.write_json("evaluation.json", result)
+    return result
+
+
+def test_scores_stand_beside_the_published_ones_with_their_protocol(tmp_path: Path) -> None:
+    run = Run(str(tmp_path / "mine"))
+    assert "No evaluation of mine yet" in score_sections(run)
+    evaluated(run, 4)
+    page = score_sections(run)
+    assert "<td>DM-GAN</td><td>CUB</td><td>published</td><td>4.75 ± 0.07</td><td>16.09</td>" in page
+    assert "<b>measured here</b>: quick; 1,000 images; damsm features" in page and "20.00 ± 1.00 %" in page
+    assert "IS and FID are on damsm features, not on Inception-v3" in page and "KID 0.1250 ± 0.0100." in page
+    assert "caption &lt;1&gt;" in page and page.count("data:image/png") == 4
+    assert "The 10 worst and best of 25." in page and "class 24" in page and "class 12" not in page
+    assert "Scores over training" not in page
+
+
+def test_scores_of_other_protocols_are_not_compared_silently(tmp_path: Path) -> None:
+    mine, same, other = (Run(str(tmp_path / name)) for name in ("mine", "same", "other"))
+    evaluated(mine, 2)
+    evaluated(mine, 4)
+    evaluated(same, 4)
+    evaluated(other, 4, "evaluate.distractors=50", "evaluate.seed=1")
+    assert "not comparable" not in score_sections(mine, [same]) and "do not compare" not in score_sections(mine, [same])
+    page = score_sections(mine, [same, other])
+    assert "other is not comparable with mine" in page and "same is not comparable" not in page
+    assert "r_precision.distractors 99 and 50; seed 0 and 1" in page
+    evaluated(mine, 6, "evaluate.weights=raw")
+    assert "The lines are of different protocols and do not compare: weights ema and raw." in score_sections(mine)
+
+
+def test_a_protocol_is_the_papers_only_in_everything() -> None:
+    paper = load_config("cub", [])
+    assert departures(paper) == [] and paper.evaluate.images is None
+    changed = ["evaluate.images=500", "evaluate.features=damsm", "model.refinements=1"]
+    assert departures(load_config("cub", changed)) == [
+        "images 500, not 30,000",
+        "features damsm, not inception-v3",
+        "pixels 128, not 256",
+    ]
+    one = describe(paper, {"name": "x"}, {}, "c", "e")
+    assert one["name"] == "paper" and differences(one, {**one, "code": {"version": "other"}}) == []
+
+
+def test_settings_do_not_depend_on_how_numbers_are_given() -> None:
+    assert settings(load_config("cub", [])) == settings(load_config("cub", ["evaluate.images=30000"]))
+    assert settings(load_config("cub", [])) != settings(load_config("cub", ["evaluate.images=30001"]))
+
+
+@pytest.mark.parametrize("key", ["kid", "precision_recall"])
+def test_metrics_of_all_features_need_real_images(key: str) -> None:
+    from dmgan.config import ConfigError
+
+    with pytest.raises(ConfigError, match=f"evaluate.{key}=true: needs the features of real images"):
+        load_config(None, [f"evaluate.{key}=true", "evaluate.real_statistics=real.npz"])

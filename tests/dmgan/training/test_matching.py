@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from dmgan.training.matching import sentence_matching_loss, word_matching_loss, word_scores
+from dmgan.training.objectives import conditioning_loss, discriminator_loss, generator_loss
+
+B, C, T, R = 3, 4, 5, 6
+
+
+def data(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(T)[None] >= torch.tensor([5, 3, 1])[:, None]
+    regions = torch.randn(B, C, R, generator=generator, dtype=dtype)
+    return regions, torch.randn(B, C, T, generator=generator, dtype=dtype), mask
+
+
+def test_word_scores_follow_the_paper_pair_by_pair() -> None:
+    regions, words, mask = data()
+    scores = word_scores(regions, words, mask, 4.0, 5.0)
+    for i in range(B):
+        for j in range(B):
+            real = words[j][:, ~mask[j]]  # (C, t)
+            similarity = (real.t() @ regions[i]).softmax(0)  # over words, for each region
+            attention = (4.0 * similarity).softmax(1)  # over regions, for each word
+            context = attention @ regions[i].t()
+            cosine = F.cosine_similarity(context, real.t(), dim=1)
+            expected = (5.0 * cosine).exp().sum().log()
+            torch.testing.assert_close(scores[i, j], expected)
+
+
+def test_the_losses_are_zero_for_perfect_matches_and_log_batch_for_none() -> None:
+    codes = torch.eye(4) * 3
+    right = sentence_matching_loss(codes, codes, gamma3=100.0)
+    assert all(loss < 1e-6 for loss in right)
+    alike = torch.ones(4, 4)
+    for loss in sentence_matching_loss(alike, alike):
+        torch.testing.assert_close(loss, torch.tensor(math.log(4)))
+
+
+def test_pairs_of_one_class_are_no_mismatch() -> None:
+    alike = torch.ones(4, 4)
+    for loss in sentence_matching_loss(alike, alike, torch.tensor([7, 7, 7, 7])):
+        torch.testing.assert_close(loss, torch.tensor(0.0))
+    for loss in sentence_matching_loss(alike, alike, torch.tensor([7, 7, 1, 2])):
+        torch.testing.assert_close(loss, torch.tensor((2 * math.log(3) + 2 * math.log(4)) / 4))
+
+
+def test_padded_words_influence_no_loss() -> None:
+    regions, words, mask = data()
+    changed = words.masked_fill(mask[:, None], 50.0)
+    for a, b in zip(word_matching_loss(regions, words, mask), word_matching_loss(regions, changed, mask), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_gradients_in_double_precision() -> None:
+    regions, words, mask = data(torch.float64)
+    regions.requires_grad_(), words.requires_grad_()
+    assert torch.autograd.gradcheck(lambda r, w: word_matching_loss(r, w, mask), (regions, words))
+    codes = torch.randn(B, C, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda c, w: sentence_matching_loss(c, w[:, :, 0]), (codes, words))
+
+
+def test_the_adversarial_losses_are_eq_11_and_12() -> None:
+    logits = [torch.randn(5) for _ in range(5)]
+    p = [x.sigmoid() for x in logits]
+    expected = -0.5 * (p[0].log().mean() + p[1].log().mean())
+    torch.testing.assert_close(generator_loss(logits[0], logits[1]), expected)
+    four = p[0].log().mean() + p[1].log().mean() + (1 - p[2]).log().mean() + (1 - p[3]).log().mean()
+    torch.testing.assert_close(discriminator_loss(*logits[:4]), -0.5 * four)
+    real, fake = p[0].log().mean() + p[1].log().mean(), sum((1 - q).log().mean() for q in p[2:])
+    torch.testing.assert_close(discriminator_loss(*logits), -(real / 2 + fake / 3))
+
+
+def test_the_conditioning_loss_is_the_divergence_from_the_standard_normal() -> None:
+    mu, logvar = torch.randn(3, 4), torch.randn(3, 4)
+    normal = torch.distributions.Normal(mu, (0.5 * logvar).exp())
+    expected = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).mean()
+    torch.testing.assert_close(conditioning_loss(mu, logvar), expected)
