@@ -92,7 +92,7 @@ def _to_tensor(image: Image.Image) -> torch.Tensor:
 
 
 def ours(url: str, epoch: int) -> int:
-    return sum(len(batch["key"]) for batch in open_stream(url, split="train", batch_size=BATCH, epoch=epoch))
+    return sum(len(batch.keys) for batch in open_stream(url, split="train", batch_size=BATCH, epoch=epoch))
 
 
 def bare_decode(jpegs: Sequence[bytes]) -> int:

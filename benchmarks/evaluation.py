@@ -34,13 +34,14 @@ from tqdm import tqdm
 from datasets.manifest import load_manifest
 from datasets.packing.pack import PackOptions, pack, read_source
 from datasets.sources import birds
+from dmgan.architectures import build_generator
 from dmgan.config import load_config
 from dmgan.evaluation.evaluator import Evaluator
 from dmgan.evaluation.metrics.r_precision import Distractors
-from dmgan.model.build import build_encoders, build_generator
+from dmgan.model.build import build_encoders
 from dmgan.pixels import png, to_unit
 from dmgan.runs.run import Run
-from dmgan.runs.text import caption_tensors
+from dmgan.training.batch import caption_tensors
 
 IMAGES = 30000
 CPU = torch.device("cpu")

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-FORMAT = "dmgan-dataset-1"
+FORMAT = "dmgan-dataset-2"  # 1 had the words' numbers in the shards
 
 
 class ManifestError(UserError):
@@ -95,7 +95,9 @@ class Manifest:
     def from_json(cls, text: str | bytes) -> Manifest:
         raw = json.loads(text)
         if (found := raw.pop("format")) != FORMAT:
-            raise ValueError(f"its format is {found}, expected {FORMAT}: pack the dataset again")
+            raise ValueError(
+                f"its format is {found}, expected {FORMAT}, whose shards hold captions as text: pack the dataset again"
+            )
         raw["splits"] = {
             name: Split(**{**split, "shards": tuple(Shard.from_dict(shard) for shard in split["shards"])})
             for name, split in raw["splits"].items()

@@ -31,7 +31,7 @@ class DatasetError(UserError):
 class Sample(NamedTuple):
     key: str
     jpg: bytes
-    about: dict[str, Any]  # index in the split, class, captions, tokens
+    about: dict[str, Any]  # index in the split, class, captions
 
 
 @dataclass(frozen=True)

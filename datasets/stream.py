@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain, islice
 from random import Random
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,25 @@ from datasets.storage.processes import process_pool
 
 _BLOCK = 256  # images fetched together
 
-__all__ = ["DatasetError", "Leg", "ReadOptions", "Retry", "Skipped", "open_images", "open_stream"]
+__all__ = ["Batch", "DatasetError", "Leg", "ReadOptions", "Retry", "Skipped", "open_images", "open_stream"]
+
+
+@dataclass
+class Batch:
+    """Samples as they are read. Captions are text: whoever encodes them makes the tokens."""
+
+    keys: list[str]
+    images: torch.Tensor  # uint8 (B, 3, H, W)
+    captions: list[str]  # one of each image
+    classes: torch.Tensor  # int64 (B,)
+    draws: list[
+        int | None
+    ]  # of each sample 32 random bits for what its caption's encoder draws; None: it draws nothing
+
+    def put(self, row: int, single: Batch) -> None:
+        """Replace a row by the only one of another batch."""
+        self.keys[row], self.captions[row], self.draws[row] = single.keys[0], single.captions[0], single.draws[0]
+        self.images[row], self.classes[row] = single.images[0], single.classes[0]
 
 
 def open_stream(
@@ -40,20 +57,17 @@ def open_stream(
     seed: int = 0,
     start: int = 0,
     legs: Sequence[Leg] = (),
-    max_words: int = 18,
     augment: bool = True,
     options: ReadOptions | None = None,
     skipped: Skipped | None = None,
     manifest: Manifest | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Batch]:
     """One epoch of batches for one worker, from batch number `start` on.
 
-    Each is a dict: "key" list of str, "image" uint8 (B, 3, H, W), "caption" int64 (B, T) padded with 0, "length" int64
-    (B,), "class" int64 (B,); T = `max_words`. Which samples, crops, flips and captions it holds is a function of the
-    arguments alone. With `augment` a random crop of the stored image, a random flip and one of the image's captions at
-    random, as released; without, the middle and the first caption, in stored order. The samples that do not fill a
-    batch on every worker are left out. An epoch that other numbers of workers have begun goes on with what their `legs`
-    left, each sample once.
+    Which samples, crops, flips and captions they hold is a function of the arguments alone. With `augment` a random
+    crop of the stored image, a random flip and one of the image's captions at random, as released; without, the middle
+    and the first caption, in stored order. The samples that do not fill a batch on every worker are left out. An epoch
+    that other numbers of workers have begun goes on with what their `legs` left, each sample once.
 
     An image that does not decode, and with `options.on_bad_shard` = skip a sample that cannot be read, is replaced by
     the next one of its block and added to `skipped`. `manifest` is read from `url` where it is not given.
@@ -70,7 +84,7 @@ def open_stream(
             f"{world_size} workers"
         )
     plan = plan_epoch(part, rank=rank, world_size=world_size, epoch=epoch, seed=seed, shuffle=augment, legs=legs)
-    drawn = _Drawing(manifest.resolution, seed, epoch, max_words, augment)
+    drawn = _Drawing(manifest.resolution, seed, epoch, augment)
     samples = _samples(url, part, list(plan), start * batch_size, options, skipped)
     with _decoders(options.loaders) as pool:
         waiting: deque[tuple[list[_Slot], Future[_Decoded]]] = deque()
@@ -102,12 +116,12 @@ def open_images(
     blocks = [positions[i : i + _BLOCK] for i in range(0, len(positions), _BLOCK)]
     options = replace(options or ReadOptions(), on_bad_shard="error")
     samples = _samples(url, part, blocks, 0, options, Skipped())
-    drawn = _Drawing(manifest.resolution, 0, 0, 1, augment=False)
+    drawn = _Drawing(manifest.resolution, 0, 0, augment=False)
     while slots := list(islice(samples, batch_size)):
         batch, failed = _decode([slot.sample for slot in slots], drawn)
         for row, reason in failed.items():
             raise DatasetError(f"{slots[row].sample.key}: {reason}")
-        yield batch["image"]
+        yield batch.images
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,6 @@ class _Drawing:
     resolution: int
     seed: int
     epoch: int
-    max_words: int
     augment: bool
 
 
@@ -130,7 +143,7 @@ class _Slot:
     position: int  # of the sample in the block
 
 
-_Decoded = tuple[dict[str, Any], dict[int, str]]  # a batch, and why rows of it have no image
+_Decoded = tuple[Batch, dict[int, str]]  # a batch, and why rows of it have no image
 
 
 @contextmanager
@@ -205,7 +218,7 @@ def _repaired(
     drawn: _Drawing,
     skipped: Skipped,
     elsewhere: Callable[[], Iterator[list[Sample]]],
-) -> dict[str, Any]:
+) -> Batch:
     """The batch, with the next sample that decodes of the block, or else of any shard, for each that does not."""
     batch, failed = decoded
     for row, reason in failed.items():
@@ -215,9 +228,7 @@ def _repaired(
         for other in chain(near, chain.from_iterable(elsewhere())):
             single, bad = _decode([other], drawn)
             if not bad:
-                batch["key"][row] = single["key"][0]
-                for name in ("image", "caption", "length", "class"):
-                    batch[name][row] = single[name][0]
+                batch.put(row, single)
                 break
         else:
             raise DatasetError(f"{slot.sample.key}: {reason}, nor does any other image")
@@ -228,9 +239,7 @@ def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
     """A batch of the samples, and why rows of it could not be decoded."""
     size = drawn.resolution
     images = np.empty((len(samples), size, size, 3), np.uint8)
-    captions = np.zeros((len(samples), drawn.max_words), np.int64)
-    lengths = np.zeros(len(samples), np.int64)
-    failed = {}
+    captions, draws, failed = [], [], {}
     for row, sample in enumerate(samples):
         # Seeded by the sample, so that its crop and caption do not depend on the worker that has it.
         rng = Random(f"{drawn.seed} {drawn.epoch} {sample.about['index']}") if drawn.augment else None
@@ -239,16 +248,17 @@ def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
         except Exception as error:  # a damaged image makes a decoder raise anything
             images[row] = 0
             failed[row] = f"the image does not decode: {' '.join(str(error).split())}"
-        words = _words(sample.about["tokens"], drawn.max_words, rng)
-        captions[row, : len(words)], lengths[row] = words, len(words)
-    batch = {
-        "key": [sample.key for sample in samples],
+        texts = sample.about["captions"]
+        captions.append(texts[0] if rng is None else texts[rng.randrange(len(texts))])
+        draws.append(None if rng is None else rng.getrandbits(32))
+    batch = Batch(
+        keys=[sample.key for sample in samples],
         # Stored pixel by pixel as JPEG decodes; whoever wants planes makes them on the device.
-        "image": torch.from_numpy(images).permute(0, 3, 1, 2),
-        "caption": torch.from_numpy(captions),
-        "length": torch.from_numpy(lengths),
-        "class": torch.tensor([sample.about["class"] for sample in samples]),
-    }
+        images=torch.from_numpy(images).permute(0, 3, 1, 2),
+        captions=captions,
+        classes=torch.tensor([sample.about["class"] for sample in samples]),
+        draws=draws,
+    )
     return batch, failed
 
 
@@ -262,13 +272,3 @@ def _image(jpg: bytes, size: int, rng: Random | None) -> np.ndarray:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     pixels = (image if image.mode == "RGB" else image.convert("RGB")).tobytes()
     return np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
-
-
-def _words(captions: list[list[int]], max_words: int, rng: Random | None) -> list[int]:
-    """One of the captions, random words of it in their order where it is longer; or the first words of the first."""
-    if rng is None:
-        return captions[0][:max_words]
-    words = captions[rng.randrange(len(captions))]
-    if len(words) > max_words:
-        words = [words[i] for i in sorted(rng.sample(range(len(words)), max_words))]
-    return words

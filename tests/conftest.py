@@ -10,8 +10,9 @@ import torch
 from datasets.manifest import Manifest, load_manifest
 from datasets.packing.pack import PackOptions, pack
 from datasets.sources import birds, cub
+from dmgan.architectures import build_generator
 from dmgan.config import load_config
-from dmgan.model.build import build_encoders, build_generator
+from dmgan.model.build import build_encoders
 from dmgan.runs.run import Run
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")

@@ -123,8 +123,8 @@ def _to_rung(trial: Trial, config: Config, run: Run, sweep: Run, step: int) -> N
 
 def _tell(trial: Trial, config: Config) -> None:
     if config.tune.scheduler != "pbt":
-        tune.report.page(trial.rungs[-1])
+        tune.report(trial.rungs[-1])
         return
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "origin.json").write_text(json.dumps({"trial": trial.id, "step": trial.step}))
-        tune.report.page(trial.rungs[-1], checkpoint=tune.Checkpoint.from_directory(folder))
+        tune.report(trial.rungs[-1], checkpoint=tune.Checkpoint.from_directory(folder))

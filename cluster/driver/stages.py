@@ -22,11 +22,12 @@ from datasets import storage
 from datasets.manifest import check_shards, load_captions, load_manifest
 from datasets.packing.pack import PackOptions, pack, read_source
 from datasets.storage.local_s3 import local_s3
-from datasets.vocabulary import Vocabulary
+from dmgan.architectures import architectures
 from dmgan.config import Config, ConfigError, keys_with, with_values
 from dmgan.evaluation.features import DAMSM, INCEPTION, check_extractor
 from dmgan.evaluation.metrics.fid import read_moments
 from dmgan.evaluation.protocol import SPLIT, departures, numbers, settings
+from dmgan.model.text_encoders import Tokenizer, text_encoders
 from dmgan.runs.run import Run
 from dmgan.runs.samples import samples_of
 
@@ -82,6 +83,7 @@ def prepared(
         raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
     if stages & _TRAINING and find_spec("deepspeed") is None:  # only workers import it
         raise ClusterError(f"deepspeed: not installed for {sys.executable}; {INSTALL}")
+    check_names(config)
     check_weights(config, run, stages)
     check_fixed(config, run, stages)
     storage.check_reachable(run.url)
@@ -94,7 +96,7 @@ def prepared(
 
 def training_stages(config: Config, run: Run, until: str = "train") -> None:
     """Pre-train the encoders and, `until` "train", the GAN, as far as they are not trained yet."""
-    manifest, vocabulary = load_manifest(config.data.url)
+    manifest, _ = load_manifest(config.data.url)
     if until == "train" and run.has("generator.json") and run.read_json("generator.json")["steps"] == 0:
         raise ConfigError(
             f"{run.url}: holds an imported generator, which training would replace; start another run with --name and "
@@ -103,12 +105,12 @@ def training_stages(config: Config, run: Run, until: str = "train") -> None:
     texts = {}
     if config.pretrain.encoders is not None and not run.has("encoders.safetensors"):
         source = Run(config.pretrain.encoders)
-        encoders, words = source.load_encoders(config), source.read_vocabulary()
-        _check_words(source, words, config, vocabulary)
-        run.save_encoders(encoders, words)
+        encoders, tokenizer = source.load_encoders(config), source.read_tokenizer(config.model)
+        _check_captions(source, tokenizer, config)
+        run.save_encoders(encoders, tokenizer)
         say("pretrain", f"encoders taken from {source.url}")
     elif run.has("encoders.safetensors"):
-        _check_words(run, run.read_vocabulary(), config, vocabulary)
+        _check_captions(run, run.read_tokenizer(config.model), config)
         say("pretrain", "done already")
     else:
         steps = planned_steps(config, "pretrain", manifest, run)
@@ -127,13 +129,15 @@ def training_stages(config: Config, run: Run, until: str = "train") -> None:
         fit(config, run, list(texts), lambda stage: say(stage, texts[stage]))
 
 
-def _check_words(run: Run, words: Vocabulary, config: Config, dataset: Vocabulary) -> None:
-    """Training feeds the dataset's numbers to the encoders, so both must number their words alike."""
-    if words != dataset:
-        raise ConfigError(
-            f"{run.path('vocabulary.json')}: numbers its {len(words)} words differently from the {len(dataset)} of "
-            f"{config.data.url}; its encoders cannot be used to train on that dataset"
-        )
+def _check_captions(run: Run, tokenizer: Tokenizer, config: Config) -> None:
+    """Encoders of another dataset can be trained on where they know at least a word of every caption."""
+    for entry in load_captions(config.data.url, "train"):
+        for caption in entry.captions:
+            if not tokenizer.encode(caption):
+                raise ConfigError(
+                    f"{run.path('vocabulary.json')}: knows no word of {caption!r}, a caption of {config.data.url}; its "
+                    "encoders cannot be used to train on that dataset"
+                )
 
 
 def evaluate_stage(
@@ -175,6 +179,12 @@ def report_stage(config: Config, run: Run, beside: Sequence[Run] = ()) -> None:
 
     where = write_report(config, run, samples_of(config, run, run.load_encoders(config)), beside)
     say("report", where)
+
+
+def check_names(config: Config) -> None:
+    """Names that nothing registered, and settings that do not go with them, are refused before anything starts."""
+    text_encoders.get(config.model.text_encoder)
+    architectures.get(config.model.architecture).check(config)
 
 
 def check_fixed(config: Config, run: Run, stages: Set[str]) -> None:

@@ -29,12 +29,12 @@ from datasets import storage
 from datasets.manifest import Manifest, load_manifest
 from datasets.storage.environment import storage_environment
 from datasets.storage.progress import progress_bar
+from dmgan.architectures import build_generator
 from dmgan.config import Config, ConfigError
 from dmgan.evaluation.evaluator import Evaluator, GeneratedSums, RealSums, UnseenCaptions, from_bytes, scores, to_bytes
 from dmgan.evaluation.features import describe_extractor
 from dmgan.evaluation.metrics.fid import Moments, read_moments
 from dmgan.evaluation.protocol import SPLIT, describe, numbers, settings
-from dmgan.model.build import build_generator
 from dmgan.model.generator import Generator
 from dmgan.pixels import png
 from dmgan.runs.run import Run

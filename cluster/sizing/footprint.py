@@ -6,20 +6,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from dmgan.architectures import build_gan_discriminators, build_generator, damsm_training, gan_training
 from dmgan.config import Config
-from dmgan.model.build import Discriminators, Encoders, build_discriminators, build_encoders, build_generator
+from dmgan.model.build import Encoders, build_encoders
 from dmgan.model.layers import BatchNorm
-from dmgan.training.average import Average
-from dmgan.training.damsm import DamsmTraining
-from dmgan.training.engine import PlainEngine
-from dmgan.training.gan import GanTraining, precision
+from dmgan.training.batch import TrainingBatch
+from dmgan.training.engine import plain_engine
 from dmgan.training.matching import sentence_scores, word_scores
+from dmgan.training.outcome import precision
 
 __all__ = ["Footprint", "StepTime", "footprint", "gan_step", "pretraining_step"]
 
@@ -66,7 +65,7 @@ def footprint(config: Config, workers: int = 1) -> Footprint:
 
 def _footprint(config: Config, workers: int) -> Footprint:
     generator = build_generator(config.model, config.train.activation_checkpointing)
-    discriminators = build_discriminators(config.model)
+    discriminators = build_gan_discriminators(config.model)
     encoders = build_encoders(config.model, _WORDS).eval().requires_grad_(False)
     average, held = _bytes(generator), _bytes(generator) + _bytes(discriminators)
     moments = 2 * 4 * (_trained(generator) + _trained(discriminators))
@@ -90,7 +89,7 @@ def _bytes(module: nn.Module) -> int:
 
 
 def _activations(
-    config: Config, workers: int, generator: nn.Module, discriminators: Discriminators, encoders: Encoders
+    config: Config, workers: int, generator: nn.Module, discriminators: nn.Module, encoders: Encoders
 ) -> int:
     """Bytes that autograd keeps: the generator's graph with the discriminators' on real and generated images, or with
     the discriminators' and the image encoder's on generated ones, whichever is more."""
@@ -151,20 +150,8 @@ def gan_step(config: Config, steps: int) -> StepTime:
     """Steps of the GAN on this device, one process, random images and captions, the quickest."""
     device = _device()
     torch.manual_seed(0)
-    model, adam = config.model, (config.optimizer.beta1, config.optimizer.beta2)
-    fresh = build_generator(model, config.train.activation_checkpointing).to(device)
-    encoders = build_encoders(model, _WORDS).to(device).eval().requires_grad_(False)
-    average = Average(fresh, config.optimizer.ema, config.optimizer.ema_warmup)
-    critics = build_discriminators(model).to(device)
-    training = GanTraining(
-        PlainEngine(fresh, config.optimizer.generator_lr, adam),
-        PlainEngine(critics, config.optimizer.discriminator_lr, adam),
-        encoders,
-        average,
-        config.objective,
-        config.train.seed,
-        precision(config, device),
-    )
+    encoders = build_encoders(config.model, _WORDS).to(device).eval().requires_grad_(False)
+    training = gan_training(config, encoders, plain_engine, device)
     return _timed(training.step, _batch(config, config.train.batch_size, device), steps, device)
 
 
@@ -172,9 +159,7 @@ def pretraining_step(config: Config, steps: int) -> StepTime:
     """The same of the encoders' pre-training."""
     device = _device()
     torch.manual_seed(0)
-    encoders = build_encoders(config.model, _WORDS, config.pretrain.dropout).to(device).train()
-    engine = PlainEngine(encoders, config.pretrain.lr, (config.optimizer.beta1, config.optimizer.beta2))
-    training = DamsmTraining(engine, config.objective, config.pretrain.lr, 1000, precision(config, device))
+    training = damsm_training(config, _WORDS, plain_engine, device, steps=1000)
     return _timed(training.step, _batch(config, config.pretrain.batch_size, device), steps, device)
 
 
@@ -182,17 +167,19 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _batch(config: Config, size: int, device: torch.device) -> dict[str, Any]:
+def _batch(config: Config, size: int, device: torch.device) -> TrainingBatch:
     pixels, words = config.model.image_sizes[-1], config.data.max_words
-    return {
-        "image": torch.randint(0, 256, (size, 3, pixels, pixels), dtype=torch.uint8, device=device),
-        "caption": torch.randint(1, _WORDS, (size, words), device=device),
-        "length": torch.full((size,), words),
-        "class": torch.arange(size, device=device),
-    }
+    return TrainingBatch(
+        torch.randint(0, 256, (size, 3, pixels, pixels), dtype=torch.uint8, device=device),
+        torch.randint(1, _WORDS, (size, words), device=device),
+        torch.full((size,), words),
+        torch.arange(size, device=device),
+    )
 
 
-def _timed(step: Callable[[dict[str, Any], int], Any], batch: dict[str, Any], steps: int, device: Any) -> StepTime:
+def _timed(
+    step: Callable[[TrainingBatch, int], object], batch: TrainingBatch, steps: int, device: torch.device
+) -> StepTime:
     """The first step is not counted: it sets up what later ones use."""
     taken = []
     for number in range(steps + 1):
@@ -203,4 +190,4 @@ def _timed(step: Callable[[dict[str, Any], int], Any], batch: dict[str, Any], st
         taken.append(time.perf_counter() - began)
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
-    return StepTime(min(taken[1:]), len(batch["caption"]), name, peak)
+    return StepTime(min(taken[1:]), len(batch), name, peak)

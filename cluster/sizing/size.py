@@ -1,7 +1,7 @@
 """python -m cluster.size --preset coco --gpus 64: what a run will take, and which of the figures are measured.
 
 Each line says where it comes from: counted (from shapes, exactly), measured (here, or in the run that is named), given
-(on the command line) or assumed. cluster/sizing.md explains the lines.
+(on the command line) or assumed. docs/sizing.md explains the lines.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from datasets.errors import UserError
 from dmgan.model import collective
 from dmgan.runs.run import Run
 from dmgan.training.engine import Engine
-from dmgan.training.gan import Outcome
+from dmgan.training.outcome import Outcome
 
 __all__ = ["Health", "NonFiniteError"]
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from cluster.worker.checkpoints import Checkpoints
 from cluster.worker.control import Reporter
-from cluster.worker.engines import DeepSpeedEngine
 from cluster.worker.health import Health
 from cluster.worker.position import Position
 from cluster.worker.recorder import Recorder
@@ -25,11 +24,13 @@ from datasets.manifest import Manifest
 from datasets.stream import Skipped, open_stream
 from dmgan.config import Config
 from dmgan.model import collective
+from dmgan.model.text_encoders import Tokenizer
 from dmgan.runs.reading import read_options
 from dmgan.runs.run import Run
 from dmgan.seeds import seed_of
-from dmgan.training.engine import EngineState, cpu_copy
-from dmgan.training.gan import Outcome, to_device
+from dmgan.training.batch import TrainingBatch, tokenised
+from dmgan.training.engine import Engine, EngineState, cpu_copy
+from dmgan.training.outcome import Outcome
 
 __all__ = ["Stage", "StageExports", "run_stage"]
 
@@ -46,10 +47,10 @@ class Stage:
     batch_size: int
     steps: int
     manifest: Manifest
-    step: Callable[[dict[str, Any], int], Outcome]
-    engines: dict[str, DeepSpeedEngine]
+    step: Callable[[TrainingBatch, int], Outcome]
+    engines: dict[str, Engine]
     exports: StageExports
-    vocabulary: str
+    tokenizer: Tokenizer  # of the text encoder that the stage trains or uses
     extra: dict[str, torch.nn.Module] = field(default_factory=dict)  # alike on every worker
     on_step: Callable[[int], None] = lambda done: None  # after each step, on rank 0
 
@@ -69,13 +70,13 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
     report(stage.name, position.step, stage.steps)
     stopping = False
     while position.step < stage.steps and not stopping:
-        batch = next(batches)
+        keys, batch = next(batches)
         # A step's random draws are a function of seed and step, so a resumed run makes the same ones, on any workers.
         torch.manual_seed(seed_of(config.train.seed, position.step))
         outcome = stage.step(batch, position.step)
         position = position.after_step()
         done, last = position.step, position.step == stage.steps
-        health.add(done, outcome, batch["key"])
+        health.add(done, outcome, keys)
         note = None
         if done % config.train.log_every == 0 or last:
             line = _log_line(position, outcome, skipped, (done - logged) / (time.monotonic() - since))
@@ -101,8 +102,8 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
 
 def _batches(
     stage: Stage, config: Config, position: Position, device: torch.device, skipped: Skipped
-) -> Iterator[dict[str, Any]]:
-    """Batches from the position on, epoch after epoch, on the device but for keys and lengths."""
+) -> Iterator[tuple[list[str], TrainingBatch]]:
+    """Samples' keys and batches from the position on, epoch after epoch, on the device."""
     options = read_options(config.data)
     while True:
         for batch in open_stream(
@@ -115,12 +116,11 @@ def _batches(
             seed=config.train.seed,
             start=position.batches,
             legs=position.legs,
-            max_words=config.data.max_words,
             options=options,
             skipped=skipped,
             manifest=stage.manifest,
         ):
-            yield {k: to_device(v, device) if k in ("image", "caption", "class") else v for k, v in batch.items()}
+            yield batch.keys, tokenised(batch, stage.tokenizer, config.data.max_words).to(device)
         position = replace(position, epoch=position.epoch + 1, batches=0, legs=())
 
 
@@ -155,7 +155,7 @@ def _checkpoint(stage: Stage, config: Config, position: Position, checkpoints: C
     extra = {name: cpu_copy(module.state_dict()) for name, module in stage.extra.items()}
     files: dict[str, Content] = {f"{name}.safetensors": state.to_bytes for name, state in whole.items()}
     files |= {f"{name}.safetensors": partial(safetensors.torch.save, tensors) for name, tensors in extra.items()}
-    files["vocabulary.json"] = stage.vocabulary.encode
+    files["vocabulary.json"] = stage.tokenizer.to_json().encode
     about = {
         "stage": stage.name,
         "step": position.step,

@@ -16,11 +16,13 @@ from cluster.worker.planned import planned_steps
 from datasets import storage
 from datasets.manifest import ManifestError, load_manifest
 from datasets.shards import DatasetError
+from dmgan.architectures import damsm_training, gan_training
 from dmgan.config import Config, with_values
+from dmgan.model import collective
+from dmgan.model.text_encoders import text_encoders
 from dmgan.runs.run import Run, generator_json, read_weights
 from dmgan.runs.samples import samples_of
-from dmgan.training.engine import EngineState
-from dmgan.training.gan import precision
+from dmgan.training.engine import EngineState, MakeEngine
 
 __all__ = ["train_on_worker"]
 
@@ -63,69 +65,46 @@ def train_on_worker(
 
 def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> bool:
     from cluster.worker.loop import Stage, run_stage
-    from dmgan.model.build import build_encoders
-    from dmgan.training.damsm import DamsmTraining
 
-    options = config.pretrain
-    manifest, vocabulary = load_manifest(config.data.url)
-    weights = read_weights(options.inception_weights) if config.model.image_encoder == "inception-v3" else None
-    encoders = build_encoders(config.model, len(vocabulary), options.dropout, weights)
-    encoders.to(device).train()
+    manifest, _ = load_manifest(config.data.url)
+    tokenizer = text_encoders.get(config.model.text_encoder).tokenizer(config.data.url)
+    wanted = config.model.image_encoder == "inception-v3"
+    weights = read_weights(config.pretrain.inception_weights) if wanted else None
     steps = planned_steps(config, "pretrain", manifest, run)
-    engine = _engine(encoders, options.lr, config, options.batch_size)
-    training = DamsmTraining(engine, config.objective, options.lr, steps, precision(config, device))
+    training = damsm_training(config, len(tokenizer), _make_engine(config), device, steps, weights)
 
     def exports(states: Mapping[str, EngineState], extra: Any, step: int) -> dict[str, Callable[[], bytes]]:
-        """The encoders last: where they are, the vocabulary is."""
+        """The encoders last: where they are, the tokenizer is."""
         if step < steps:
             return {}
-        words, weights = vocabulary.to_json(), states["encoders"].weights
+        words, weights = tokenizer.to_json(), states["encoders"].weights
         return {"vocabulary.json": words.encode, "encoders.safetensors": partial(safetensors.torch.save, weights)}
 
     stage = Stage(
         name="pretrain",
-        batch_size=options.batch_size,
+        batch_size=config.pretrain.batch_size,
         steps=steps,
         manifest=manifest,
         step=training.step,
-        engines={"encoders": engine},
+        engines={"encoders": training.encoders},
         exports=exports,
-        vocabulary=vocabulary.to_json(),
+        tokenizer=tokenizer,
     )
     return run_stage(stage, config, run, device, report)
 
 
 def _train_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> bool:
     from cluster.worker.loop import Stage, run_stage
-    from dmgan.model import collective
-    from dmgan.model.build import build_discriminators, build_generator
-    from dmgan.runs.samples import FixedSamples
-    from dmgan.training.average import Average
-    from dmgan.training.gan import GanTraining
 
-    manifest, vocabulary = load_manifest(config.data.url)
-    options, batch_size, accumulate = config.optimizer, config.train.batch_size, config.train.accumulate
+    manifest, _ = load_manifest(config.data.url)
     steps = planned_steps(config, "train", manifest, run)
     encoders = run.load_encoders(config).to(device)
-    fresh = build_generator(config.model, config.train.activation_checkpointing).to(device)
-    average = Average(fresh, options.ema, options.ema_warmup)
-    generator = _engine(fresh, options.generator_lr, config, batch_size, accumulate)
-    critics = build_discriminators(config.model).to(device)
-    discriminators = _engine(critics, options.discriminator_lr, config, batch_size, accumulate)
-    training = GanTraining(
-        generator,
-        discriminators,
-        encoders,
-        average,
-        config.objective,
-        config.train.seed,
-        precision(config, device),
-        accumulate,
-    )
+    training = gan_training(config, encoders, _make_engine(config), device)
+    average = training.average
     samples = samples_of(config, run, encoders) if collective.rank() == 0 else None
 
     def on_step(done: int) -> None:
-        if isinstance(samples, FixedSamples) and (done % config.train.sample_every == 0 or done == steps):
+        if samples is not None and (done % config.train.sample_every == 0 or done == steps):
             storage.write_bytes(run.path("samples", f"step_{done:08d}.png"), samples.png(average.module))
 
     def exports(
@@ -143,24 +122,16 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
         steps=steps,
         manifest=manifest,
         step=training.step,
-        engines={"generator": generator, "discriminators": discriminators},
+        engines={"generator": training.generator, "discriminators": training.discriminators},
         exports=exports,
-        vocabulary=vocabulary.to_json(),
+        tokenizer=run.read_tokenizer(config.model),
         extra={"average": average.module},
         on_step=on_step,
     )
     return run_stage(stage, config, run, device, report)
 
 
-def _engine(module: torch.nn.Module, lr: float, config: Config, batch_size: int, accumulate: int = 1) -> Any:
+def _make_engine(config: Config) -> MakeEngine:
     from cluster.worker.engines import DeepSpeedEngine
-    from dmgan.model.layers import batch_statistics
 
-    return DeepSpeedEngine(
-        batch_statistics(module, config.train.batch_statistics),
-        lr=lr,
-        betas=(config.optimizer.beta1, config.optimizer.beta2),
-        zero_stage=config.deepspeed.zero_stage,
-        batch_size=batch_size,
-        accumulate=accumulate,
-    )
+    return partial(DeepSpeedEngine, zero_stage=config.deepspeed.zero_stage)

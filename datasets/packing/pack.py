@@ -70,7 +70,7 @@ def pack(source: Source, dest: str, options: PackOptions | None = None, *, progr
 
 
 def _accept(source: Source) -> tuple[list[Item], Vocabulary, list[Rejection]]:
-    """The records that can be packed as far as can be seen without their images, with their captions as numbers."""
+    """The records that can be packed as far as can be seen without their images."""
     rejected = list(source.rejected)
     vocabulary = source.vocabulary or Vocabulary.build(c for record in source.records for c in record.captions)
     accepted: list[Item] = []
@@ -82,14 +82,14 @@ def _accept(source: Source) -> tuple[list[Item], Vocabulary, list[Rejection]]:
             rejected.append(Rejection(name, f"duplicate key {record.key}"))
             continue
         seen.add(record.key)
-        numbered = [(text, tuple(vocabulary.encode(text))) for text in record.captions]
-        rejected += [Rejection(name, "the caption has no known word", text) for text, tokens in numbered if not tokens]
-        kept = [(text, tokens) for text, tokens in numbered if tokens]
+        kept = tuple(text for text in record.captions if vocabulary.encode(text))
+        rejected += [
+            Rejection(name, "the caption has no known word", text) for text in record.captions if text not in kept
+        ]
         if not kept:
             rejected.append(Rejection(name, "no caption"))
             continue
-        texts, tokens = zip(*kept, strict=True)
-        accepted.append(Item(replace(record, captions=texts), positions[record.split], tokens))
+        accepted.append(Item(replace(record, captions=kept), positions[record.split]))
         positions[record.split] += 1
     return accepted, vocabulary, rejected
 

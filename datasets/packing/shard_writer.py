@@ -50,7 +50,6 @@ class PackOptions(BaseModel):
 class Item:
     record: Record
     index: int  # in its split, rejected images included
-    tokens: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,6 @@ def _write_shard(part: Part, advance: Callable[[int], Any]) -> Written:
                 "index": item.index,
                 "class": record.class_id,
                 "captions": record.captions,
-                "tokens": item.tokens,
             }
             tar.write({"__key__": record.key, "jpg": image, "json": json.dumps(about).encode()})
     content = buffer.getvalue()

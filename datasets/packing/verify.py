@@ -20,9 +20,10 @@ from PIL import Image
 
 from datasets import storage
 from datasets.errors import run_command
-from datasets.manifest import Manifest, ManifestError, Shard, Split, load_captions, load_manifest
+from datasets.manifest import Manifest, ManifestError, Split, load_captions, load_manifest
 from datasets.shards import DatasetError, ReadOptions, Sample, read_samples
 from datasets.storage.progress import progress_bar
+from datasets.vocabulary import Vocabulary
 
 __all__ = ["main", "verify"]
 
@@ -31,7 +32,7 @@ _THREADS = 4
 
 def verify(url: str, *, progress: bool = False) -> list[str]:
     """What is wrong with the dataset at `url`, one line each. Raises ManifestError or StorageError without manifest."""
-    manifest, _ = load_manifest(url)
+    manifest, vocabulary = load_manifest(url)
     problems = []
     total = sum(split.samples for split in manifest.splits.values())
     with (
@@ -41,7 +42,7 @@ def verify(url: str, *, progress: bool = False) -> list[str]:
         for name, split in manifest.splits.items():
             numbers = range(len(split.shards))
             problems += list(_captions(url, name, split))
-            of_shards = pool.map(partial(_shard, url, manifest, split), numbers)
+            of_shards = pool.map(partial(_shard, url, manifest, vocabulary, split), numbers)
             for found, shard in zip(of_shards, split.shards, strict=True):
                 problems += found
                 bar.update(shard.samples)
@@ -61,11 +62,11 @@ def _captions(url: str, name: str, split: Split) -> Iterator[str]:
         yield f"{location}: has {len(entries)} images, the manifest {split.samples}"
 
 
-def _shard(url: str, manifest: Manifest, split: Split, number: int) -> list[str]:
-    return list(_problems(url, manifest, split, number))
+def _shard(url: str, manifest: Manifest, vocabulary: Vocabulary, split: Split, number: int) -> list[str]:
+    return list(_problems(url, manifest, vocabulary, split, number))
 
 
-def _problems(url: str, manifest: Manifest, split: Split, number: int) -> Iterator[str]:
+def _problems(url: str, manifest: Manifest, vocabulary: Vocabulary, split: Split, number: int) -> Iterator[str]:
     shard = split.shards[number]
     location = storage.join(url, shard.name)
     try:
@@ -91,10 +92,10 @@ def _problems(url: str, manifest: Manifest, split: Split, number: int) -> Iterat
         return
     for sample in samples_found:
         assert sample is not None
-        yield from _sample(location, sample, shard, manifest)
+        yield from _sample(location, sample, manifest, vocabulary)
 
 
-def _sample(location: str, sample: Sample, shard: Shard, manifest: Manifest) -> Iterator[str]:
+def _sample(location: str, sample: Sample, manifest: Manifest, vocabulary: Vocabulary) -> Iterator[str]:
     try:
         with Image.open(BytesIO(sample.jpg)) as image:
             image.load()
@@ -103,9 +104,9 @@ def _sample(location: str, sample: Sample, shard: Shard, manifest: Manifest) -> 
                 yield f"{location}: {sample.key}: is {size}, expected a shorter side of {manifest.stored_size}"
     except Exception as error:  # a damaged image makes a decoder raise anything
         yield f"{location}: {sample.key}: the image does not decode: {error}"
-    tokens = sample.about["tokens"]
-    if not tokens or not all(tokens) or any(not 0 < t < manifest.vocabulary_size for words in tokens for t in words):
-        yield f"{location}: {sample.key}: its captions are not numbers of the vocabulary's words"
+    captions = sample.about["captions"]
+    if not captions or not all(isinstance(caption, str) and vocabulary.encode(caption) for caption in captions):
+        yield f"{location}: {sample.key}: has a caption without a word of the vocabulary, or none"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -126,9 +126,8 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
 
 def _unknown_keys(tree: dict[str, Any]) -> Iterator[str]:
     known = known_keys()
-    sections = set(Config.model_fields)
     for section, values in tree.items():
-        if section not in sections:
+        if section not in Config.model_fields:
             yield str(section)
         elif isinstance(values, dict):
             yield from (f"{section}.{key}" for key in values if f"{section}.{key}" not in known)
@@ -137,7 +136,7 @@ def _unknown_keys(tree: dict[str, Any]) -> Iterator[str]:
 def suggestion(key: str) -> str:
     """What an unknown key was perhaps to be, to end a message with."""
     known = known_keys()
-    by_leaf = [k for k in known if k.split(".")[1] == key.split(".")[-1]]
+    by_leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
     near = by_leaf or difflib.get_close_matches(key, [*known, *Config.model_fields], n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

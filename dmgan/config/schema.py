@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import yaml
 from pydantic import model_validator
 
+from datasets.registry import import_plugins
 from dmgan.config.cluster import Checkpoint, DeepSpeed
 from dmgan.config.data import Data
 from dmgan.config.evaluation import Evaluate
-from dmgan.config.keys import Role, Section
+from dmgan.config.keys import Role, Section, key
 from dmgan.config.model import Model
 from dmgan.config.training import Objective, Optimizer, Pretrain, Train
 from dmgan.config.tune import Tune
@@ -21,6 +23,8 @@ __all__ = ["Config", "keys_with", "known_keys", "sections"]
 class Config(Section):
     """All keys, by section."""
 
+    plugins: tuple[str, ...] = key((), "Python modules whose import registers further names for other keys")
+    loggers: tuple[str, ...] = key(("tensorboard",), "what is told of training beside metrics.jsonl: registered names")
     data: Data = Data()
     model: Model = Model()
     objective: Objective = Objective()
@@ -50,20 +54,36 @@ class Config(Section):
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
 
-    def value(self, key: str) -> object:
-        """The value of section.key."""
-        section, name = key.split(".")
-        return getattr(getattr(self, section), name)
+    @model_validator(mode="before")
+    @classmethod
+    def _registered(cls, tree: Any) -> Any:
+        """Import the plugins first: other keys may hold names that they register."""
+        modules = tree.get("plugins", ()) if isinstance(tree, dict) else ()
+        if isinstance(modules, list | tuple) and all(isinstance(module, str) for module in modules):
+            import_plugins(modules)
+        return tree
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """A worker that is sent a configuration imports its plugins too."""
+        super().__setstate__(state)
+        import_plugins(self.plugins)
+
+    def value(self, name: str) -> object:
+        """The value of a key, as `known_keys` has them."""
+        section, _, leaf = name.rpartition(".")
+        return getattr(getattr(self, section) if section else self, leaf)
 
 
 def sections() -> dict[str, type[Section]]:
     """The sections by name, in order."""
-    return {name: field.annotation for name, field in Config.model_fields.items()}  # type: ignore[misc]
+    kinds = {name: field.annotation for name, field in Config.model_fields.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Section)}
 
 
 def known_keys() -> list[str]:
-    """Every key, as section.key."""
-    return [f"{name}.{key}" for name, section in sections().items() for key in section.model_fields]
+    """Every key: those of no section, then the others as section.key."""
+    alone = [name for name in Config.model_fields if name not in sections()]
+    return alone + [f"{name}.{key}" for name, section in sections().items() for key in section.model_fields]
 
 
 def keys_with(role: Role) -> list[str]:

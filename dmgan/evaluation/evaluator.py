@@ -31,8 +31,8 @@ from dmgan.model.generator import Generator
 from dmgan.pixels import png, quantised, to_unit
 from dmgan.runs.reading import read_options
 from dmgan.runs.run import Run
-from dmgan.runs.text import caption_tensors
 from dmgan.seeds import seed_of
+from dmgan.training.batch import caption_tensors
 
 __all__ = ["Evaluator", "GeneratedSums", "RealSums", "UnseenCaptions", "from_bytes", "scores", "to_bytes"]
 
@@ -133,7 +133,7 @@ class Evaluator:
         distinct = list(dict.fromkeys(self.captions.texts))
         where = {text: i for i, text in enumerate(distinct)}
         self._distinct = np.array([where[text] for text in self.captions.texts])
-        self._words, self._lengths = caption_tensors(distinct, run.read_vocabulary(), self.options.max_words)
+        self._words, self._lengths = caption_tensors(distinct, run.read_tokenizer(config.model), self.options.max_words)
         self._distractors = Distractors(
             self.captions.classes, self._distinct, self.numbers.distractors, self.options.seed
         )

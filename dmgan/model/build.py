@@ -1,20 +1,21 @@
-"""The networks a configuration describes, freshly initialised."""
+"""Discriminators and encoders as a configuration describes them, freshly initialised."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from dmgan.config import Model
 from dmgan.model.discriminator import Discriminator
-from dmgan.model.generator import Generator
 from dmgan.model.image_encoder import CompactTrunk, ImageEncoder, InceptionTrunk
 from dmgan.model.layers import SpectralNormConv2d
-from dmgan.model.text_encoder import TextEncoder
+from dmgan.model.text_encoders import text_encoders
 
-__all__ = ["Discriminators", "Encoders", "Logits", "build_discriminators", "build_encoders", "build_generator"]
+__all__ = ["Discriminators", "Encoders", "Logits", "build_discriminators", "build_encoders", "initialised"]
+
+M = TypeVar("M", bound=nn.Module)
 
 # Of one discriminator: unconditional (n,) and conditional (m,) logits; see `Discriminators.forward`.
 Logits = tuple[Tensor, Tensor]
@@ -49,7 +50,7 @@ class Discriminators(nn.ModuleList):
 class Encoders(nn.Module):
     """DAMSM's two encoders as one module: images, captions, lengths -> regions, code, words, sentence."""
 
-    def __init__(self, text: TextEncoder, image: ImageEncoder) -> None:
+    def __init__(self, text: nn.Module, image: ImageEncoder) -> None:
         super().__init__()
         self.text, self.image = text, image
 
@@ -57,48 +58,31 @@ class Encoders(nn.Module):
         return (*self.image(images), *self.text(captions, lengths))
 
 
-def build_generator(model: Model, checkpointing: bool = False) -> Generator:
-    generator = Generator(**generator_arguments(model), checkpointing=checkpointing)
-    generator.apply(_initialise)
-    return generator
-
-
-def generator_arguments(model: Model) -> dict[str, Any]:
-    """The keyword arguments of `Generator` in a configuration's `model` section."""
-    return {
-        "architecture": model.memory,
-        "word_dim": model.word_dim,
-        "image_dim": model.image_dim,
-        "memory_dim": model.memory_dim,
-        "condition_dim": model.condition_dim,
-        "noise_dim": model.noise_dim,
-        "base_size": model.base_size,
-        "refinements": model.refinements,
-        "residual_blocks": model.residual_blocks,
-        "padding_mask": model.padding_mask,
-    }
-
-
 def build_discriminators(model: Model) -> Discriminators:
     discriminators = Discriminators(
         Discriminator(size, model.discriminator_width, model.word_dim) for size in model.image_sizes
     )
-    discriminators.apply(_initialise)
-    return discriminators
+    return initialised(discriminators)
 
 
 def build_encoders(
-    model: Model, vocabulary_size: int, dropout: float = 0.5, inception_weights: dict[str, Tensor] | None = None
+    model: Model, ids: int, dropout: float = 0.5, inception_weights: dict[str, Tensor] | None = None
 ) -> Encoders:
+    """Freshly initialised, for a tokenizer of so many ids; the image encoder's trunk with `inception_weights`."""
     trunk = (
         CompactTrunk(model.image_sizes[-1]) if model.image_encoder == "compact" else InceptionTrunk(inception_weights)
     )
-    text = TextEncoder(vocabulary_size, model.word_dim, model.embedding_dim, dropout)
+    text = text_encoders.get(model.text_encoder).build(model, ids, dropout)
     return Encoders(text, ImageEncoder(trunk, model.word_dim))
 
 
+def initialised(module: M) -> M:
+    """The module with orthogonal weights, as in the released code."""
+    module.apply(_initialise)
+    return module
+
+
 def _initialise(module: nn.Module) -> None:
-    # Orthogonal weights, as in the released code.
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear | SpectralNormConv2d):
         nn.init.orthogonal_(module.weight)
         if module.bias is not None:

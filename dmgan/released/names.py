@@ -15,9 +15,12 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from datasets.errors import UserError
+from dmgan.architectures import build_generator
+from dmgan.config import Model
 from dmgan.model.discriminator import Discriminator
 from dmgan.model.generator import Generator
 from dmgan.model.image_encoder import ImageEncoder, InceptionTrunk
@@ -91,17 +94,22 @@ def load_generator(state_dict: StateDict) -> Generator:
     blocks = {m.group(1) for m in (re.match(r"h_net2\.residual\.(\d+)\.", k) for k in theirs) if m}
     attention = any(".att." in key for key in theirs)
     memory = _need(theirs, "h_net2.M_w.0.weight", 3) if "h_net2.M_w.0.weight" in theirs else None
-    generator = Generator(
-        architecture="attention" if attention else "m_wg_rg",
-        word_dim=condition.shape[1],
-        image_dim=image_dim,
-        memory_dim=memory.shape[0] if memory is not None else image_dim,
-        condition_dim=condition.shape[0] // 4,
-        noise_dim=fc.shape[1] - condition.shape[0] // 4,
-        base_size=base_size,
-        refinements=refinements,
-        residual_blocks=len(blocks),
-    )
+    sizes = {
+        "architecture": "attngan" if attention else "dm-gan",
+        "memory": "m_wg_rg",
+        "word_dim": condition.shape[1],
+        "image_dim": image_dim,
+        "memory_dim": memory.shape[0] if memory is not None else image_dim,
+        "condition_dim": condition.shape[0] // 4,
+        "noise_dim": fc.shape[1] - condition.shape[0] // 4,
+        "base_size": base_size,
+        "refinements": refinements,
+        "residual_blocks": len(blocks),
+    }
+    try:
+        generator = build_generator(Model.model_validate(sizes))
+    except ValidationError as error:
+        raise StateDictError(f"not a generator of a size we build: {error.errors()[0]['msg']}") from error
     if attention:  # theirs is a 2d convolution of one column, ours a 1d one
         theirs = {k: v.flatten(2) if k.endswith("att.conv_context.weight") else v for k, v in theirs.items()}
     return _fill(generator, theirs, GENERATOR).eval()
@@ -217,9 +225,15 @@ def export(module: nn.Module) -> dict[str, Tensor]:
 
     Raises StateDictError for a network of which they have none: a compact image encoder, Table 3's ablations.
     """
-    if isinstance(module, Generator) and module.architecture not in ("m_wg_rg", "attention"):
-        raise StateDictError(f"model.memory={module.architecture}: the authors released no such generator")
+    if isinstance(module, Generator):
+        model = module.options
+        if model.architecture not in ("dm-gan", "attngan"):
+            raise StateDictError(f"model.architecture={model.architecture}: the authors released no such generator")
+        if model.architecture == "dm-gan" and model.memory != "m_wg_rg":
+            raise StateDictError(f"model.memory={model.memory}: the authors released no such generator")
     rules = {Generator: GENERATOR_EXPORT, TextEncoder: TEXT_ENCODER_EXPORT, ImageEncoder: IMAGE_ENCODER_EXPORT}
+    if type(module) not in rules:
+        raise StateDictError(f"{type(module).__name__}: the authors released no such network")
     written: dict[str, Tensor] = {}
     for name, value in module.state_dict().items():
         theirs = our_name(name, rules[type(module)])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datasets import storage
 from datasets.sources.released import read_captions_pickle
+from datasets.vocabulary import Vocabulary
 from dmgan.config import ConfigError, parse_config
 from dmgan.model.build import Encoders
 from dmgan.model.discriminator import Discriminator
@@ -53,22 +54,7 @@ def import_run(
             f"{captions_file}: has {len(vocabulary)} words, "
             f"the text encoder was trained with {text.embed.num_embeddings}"
         )
-    refinement = generator.refinements[0] if len(generator.refinements) else None
-    sizes: dict[str, Any] = {
-        "memory": generator.architecture,
-        "word_dim": generator.conditioning.fc.in_features,
-        "image_dim": generator.to_image[0][0].in_channels,
-        "memory_dim": refinement.write.M_w[0].out_channels
-        if generator.architecture == "m_wg_rg" and refinement
-        else 128,
-        "condition_dim": generator.condition_dim,
-        "noise_dim": generator.noise_dim,
-        "base_size": generator.base_size,
-        "refinements": len(generator.refinements),
-        "residual_blocks": len(refinement.residual) if refinement else 0,
-        "embedding_dim": text.embed.embedding_dim,
-        "padding_mask": padding_mask,
-    }
+    sizes = generator.options.model_dump() | {"embedding_dim": text.embed.embedding_dim, "padding_mask": padding_mask}
     config = parse_config({"model": sizes})
     run = Run(out)
     run.save_encoders(Encoders(text, image), vocabulary)
@@ -87,14 +73,17 @@ def export_run(run_url: str, out: str) -> None:
     encoders = run.load_encoders(config)
     networks = {"netG": run.load_generator(), "text_encoder": encoders.text, "image_encoder": encoders.image}
     states = {name: export(network) for name, network in networks.items()}
-    for i, discriminator in enumerate(run.load_discriminators(config) or ()):
+    discriminators = run.load_discriminators(config)
+    for i, discriminator in enumerate(discriminators.children() if discriminators is not None else ()):
         assert isinstance(discriminator, Discriminator)
         states[f"netD{i}"] = export_discriminator(discriminator)
     for name, state in states.items():
         buffer = io.BytesIO()
         torch.save(state, buffer)
         storage.write_bytes(storage.join(out, f"{name}.pth"), buffer.getvalue())
-    words = run.read_vocabulary().words
+    vocabulary = run.read_tokenizer(config.model)
+    assert isinstance(vocabulary, Vocabulary)  # `export` has refused other text encoders
+    words = vocabulary.words
     numbered = [[], [], dict(enumerate(words)), {word: i for i, word in enumerate(words)}]
     storage.write_bytes(storage.join(out, "captions.pickle"), pickle.dumps(numbered, protocol=2))
 

@@ -117,7 +117,7 @@ def _sample_table(samples: FixedSamples, output: GeneratorOutput) -> str:
 def _word_table(samples: FixedSamples, output: GeneratorOutput) -> str:
     rows = ""
     for row in range(min(4, len(samples.captions))):
-        words = samples.vocabulary.decode(samples.numbers[row][: int(samples.lengths[row])].tolist())
+        words = samples.words(row)
         for i, stage in enumerate(top_words(output, row, words)):
             image = to_array(output.images[i + 1][row : row + 1])[0]
             peak = [position for position, _, _ in stage["read"]]

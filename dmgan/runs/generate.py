@@ -13,9 +13,9 @@ from dmgan.config import Config
 from dmgan.pixels import to_array
 from dmgan.runs.run import Run
 from dmgan.runs.samples import caption_grid, generate
-from dmgan.runs.text import caption_tensors
 from dmgan.runs.words import top_words
 from dmgan.seeds import seed_of
+from dmgan.training.batch import caption_tensors
 
 __all__ = ["generate_files"]
 
@@ -26,8 +26,8 @@ def generate_files(config: Config, run: Run, captions: Sequence[str], out: Path,
     Also words.txt, the words the memory wrote and read for each caption. Raises UnknownWordsError for a caption
     without a known word.
     """
-    vocabulary = run.read_vocabulary()
-    numbers, lengths = caption_tensors(captions, vocabulary, config.evaluate.max_words)
+    tokenizer = run.read_tokenizer(config.model)
+    numbers, lengths = caption_tensors(captions, tokenizer, config.evaluate.max_words)
     generator, encoders = run.load_generator(), run.load_encoders(config)
     out.mkdir(parents=True, exist_ok=True)
     written, grid, notes = [], [], []
@@ -43,7 +43,7 @@ def generate_files(config: Config, run: Run, captions: Sequence[str], out: Path,
             Image.fromarray(pixels).save(path)
             written.append(path)
         grid.append([to_array(images[:1])[0] for images in output.images])
-        words = vocabulary.decode(numbers[row][: int(lengths[row])].tolist())
+        words = tokenizer.decode(numbers[row][: int(lengths[row])].tolist())
         for stage, top in enumerate(top_words(output, 0, words), start=1):
             for kind, entries in top.items():
                 listed = ", ".join(f"{word} {value:.2f}" for _, word, value in entries)

@@ -20,10 +20,11 @@ from safetensors import SafetensorError
 from torch import nn
 
 from datasets import storage
-from datasets.vocabulary import Vocabulary
+from dmgan.architectures import build_gan_discriminators, build_generator
 from dmgan.config import Config, ConfigError, Model, parse_config
-from dmgan.model.build import Discriminators, Encoders, build_discriminators, build_encoders, build_generator
+from dmgan.model.build import Encoders, build_encoders
 from dmgan.model.generator import Generator
+from dmgan.model.text_encoders import Tokenizer, text_encoders
 
 __all__ = ["Run", "generator_json", "read_weights"]
 
@@ -65,20 +66,21 @@ class Run:
         with self._well_formed("metrics.jsonl"):
             return [json.loads(line) for line in storage.read_bytes(self.path("metrics.jsonl")).splitlines() if line]
 
-    def read_vocabulary(self) -> Vocabulary:
-        words = self._needed("vocabulary.json", "pretrain")
+    def read_tokenizer(self, model: Model) -> Tokenizer:
+        """The tokenizer of the run's text encoder."""
+        content = self._needed("vocabulary.json", "pretrain")
         with self._well_formed("vocabulary.json"):
-            return Vocabulary.from_json(words)
+            return text_encoders.get(model.text_encoder).read_tokenizer(content)
 
-    def save_encoders(self, encoders: Encoders, vocabulary: Vocabulary) -> None:
-        """The encoders last: where they are, the vocabulary is."""
-        storage.write_bytes(self.path("vocabulary.json"), vocabulary.to_json().encode())
+    def save_encoders(self, encoders: Encoders, tokenizer: Tokenizer) -> None:
+        """The encoders last: where they are, the tokenizer is."""
+        storage.write_bytes(self.path("vocabulary.json"), tokenizer.to_json().encode())
         storage.write_bytes(self.path("encoders.safetensors"), _tensors(encoders))
 
     def load_encoders(self, config: Config) -> Encoders:
         """The run's encoders, frozen and in evaluation mode."""
         tensors = self._needed("encoders.safetensors", "pretrain")
-        encoders = build_encoders(config.model, len(self.read_vocabulary()))
+        encoders = build_encoders(config.model, len(self.read_tokenizer(config.model)))
         with self._well_formed("encoders.safetensors"):
             encoders.load_state_dict(safetensors.torch.load(tensors))
         return encoders.eval().requires_grad_(False)
@@ -93,11 +95,11 @@ class Run:
         if self.has("generator.json"):
             self.write_json("generator.json", {**self.read_json("generator.json"), "steps": steps})
 
-    def load_discriminators(self, config: Config) -> Discriminators | None:
+    def load_discriminators(self, config: Config) -> nn.Module | None:
         """The run's discriminators in training mode; None where there are none (an imported run)."""
         if not self.has("discriminators.safetensors"):
             return None
-        discriminators = build_discriminators(config.model)
+        discriminators = build_gan_discriminators(config.model)
         with self._well_formed("discriminators.safetensors"):
             tensors = storage.read_bytes(self.path("discriminators.safetensors"))
             discriminators.load_state_dict(safetensors.torch.load(tensors))

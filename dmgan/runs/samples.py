@@ -12,24 +12,24 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from datasets.manifest import load_captions
-from datasets.vocabulary import Vocabulary
 from dmgan.config import Config
 from dmgan.model.build import Encoders
-from dmgan.model.generator import Generator, GeneratorOutput
+from dmgan.model.generator import GeneratorOutput
+from dmgan.model.text_encoders import Tokenizer
 from dmgan.pixels import to_array
 from dmgan.runs.run import Run
-from dmgan.runs.text import caption_tensors
+from dmgan.training.batch import caption_tensors
 
 __all__ = ["FixedSamples", "caption_grid", "generate", "sample_captions", "samples_of"]
 
 
 @torch.no_grad()
 def generate(
-    generator: Generator, encoders: Encoders, captions: Tensor, lengths: Tensor, noise: Tensor
+    generator: nn.Module, encoders: Encoders, captions: Tensor, lengths: Tensor, noise: Tensor
 ) -> GeneratorOutput:
     """Images for captions (B, T) with noise (B, Z); the condition is its mean μ(s), without a draw."""
     words, sentence = encoders.text(captions, lengths)
-    eps = torch.zeros(len(noise), generator.condition_dim, device=noise.device)
+    eps = torch.zeros(len(noise), int(generator.condition_dim), device=noise.device)  # type: ignore[arg-type]
     out: GeneratorOutput = generator(noise, sentence, words, captions == 0, eps)
     return out
 
@@ -39,17 +39,20 @@ class FixedSamples:
 
     ROWS = 8
 
-    def __init__(self, encoders: Encoders, vocabulary: Vocabulary, captions: Sequence[str], config: Config) -> None:
+    def __init__(self, encoders: Encoders, tokenizer: Tokenizer, captions: Sequence[str], config: Config) -> None:
         self.captions, self.encoders = list(captions), encoders
         device = next(encoders.parameters()).device
-        self.vocabulary = vocabulary
-        numbers, lengths = caption_tensors(captions, vocabulary, config.evaluate.max_words)
+        self.tokenizer = tokenizer
+        numbers, lengths = caption_tensors(captions, tokenizer, config.evaluate.max_words)
         self.numbers, self.lengths = numbers.to(device), lengths
         generator = torch.Generator().manual_seed(config.train.seed)
         self.noise = torch.randn(len(captions), config.model.noise_dim, generator=generator).to(device)
 
+    def words(self, row: int) -> list[str]:
+        """What the encoder reads of a caption."""
+        return self.tokenizer.decode(self.numbers[row][: int(self.lengths[row])].tolist())
+
     def output(self, generator: nn.Module) -> GeneratorOutput:
-        assert isinstance(generator, Generator)
         return generate(generator, self.encoders, self.numbers, self.lengths, self.noise)
 
     def png(self, generator: nn.Module) -> bytes:
@@ -59,7 +62,7 @@ class FixedSamples:
 
 def samples_of(config: Config, run: Run, encoders: Encoders) -> FixedSamples:
     """The run's fixed captions and noise."""
-    return FixedSamples(encoders, run.read_vocabulary(), sample_captions(config.data.url), config)
+    return FixedSamples(encoders, run.read_tokenizer(config.model), sample_captions(config.data.url), config)
 
 
 def sample_captions(url: str) -> list[str]:

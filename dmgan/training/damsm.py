@@ -9,8 +9,9 @@ from math import cos, pi
 from typing import Any
 
 from dmgan.config import Objective
+from dmgan.training.batch import TrainingBatch
 from dmgan.training.engine import Engine
-from dmgan.training.gan import Outcome, Text, finite, matching_losses, pyramid
+from dmgan.training.outcome import Outcome, Text, finite, matching_losses, pyramid
 
 __all__ = ["DamsmTraining", "one_cycle"]
 
@@ -33,14 +34,14 @@ class DamsmTraining:
     steps: int
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
-    def step(self, batch: dict[str, Any], number: int) -> Outcome:
-        """Train on `batch` (see `datasets.stream`, on the device); `number` is the step's."""
+    def step(self, batch: TrainingBatch, number: int) -> Outcome:
+        """Train on `batch`, which is on the device; `number` is the step's."""
         self.encoders.set_lr(one_cycle(number, self.steps, self.lr))
-        (images,) = pyramid(batch["image"], [batch["image"].shape[-1]])
+        (images,) = pyramid(batch.images, [batch.images.shape[-1]])
         with self.autocast():
-            encoded = self.encoders(images, batch["caption"], batch["length"])
+            encoded = self.encoders(images, batch.ids, batch.lengths)
         regions, code, words, sentence = (features.float() for features in encoded)
-        text = Text(words, sentence, batch["caption"] == 0, batch["class"])
+        text = Text(words, sentence, batch.ids == 0, batch.classes)
         by_word, by_sentence = matching_losses(regions, code, text, self.objective)
         self.encoders.backward(by_word + by_sentence)
         self.encoders.step()

@@ -15,11 +15,13 @@ __all__ = [
     "MOMENTS",
     "Engine",
     "EngineState",
+    "MakeEngine",
     "PlainEngine",
     "adam_state",
     "all_finite",
     "cpu_copy",
     "load_adam_state",
+    "plain_engine",
     "second_moments",
 ]
 
@@ -92,6 +94,14 @@ class Engine(Protocol):
         """Go on from a state, also one of another number of workers; every worker calls it with the same."""
 
 
+class MakeEngine(Protocol):
+    """Puts a module into an engine: with Adam at `lr` and `betas`, for batches of `batch_size` images a worker."""
+
+    def __call__(
+        self, module: nn.Module, *, lr: float, betas: tuple[float, float], batch_size: int, accumulate: int = 1
+    ) -> Engine: ...
+
+
 class PlainEngine:
     """An `Engine` of one process with `torch.optim.Adam`."""
 
@@ -128,6 +138,13 @@ class PlainEngine:
     def load_state(self, state: EngineState) -> None:
         self.module.load_state_dict(state.weights)
         load_adam_state(self.module, self.optimizer, state)
+
+
+def plain_engine(
+    module: nn.Module, *, lr: float, betas: tuple[float, float], batch_size: int, accumulate: int = 1
+) -> PlainEngine:
+    """The `MakeEngine` of one process."""
+    return PlainEngine(module, lr, betas, accumulate)
 
 
 @torch.no_grad()

@@ -7,65 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from dmgan.config import Config, Objective
+from dmgan.config import Objective
 from dmgan.model import collective
-from dmgan.model.build import Encoders
+from dmgan.model.build import Encoders, Logits
+from dmgan.model.generator import GeneratorOutput
 from dmgan.model.layers import power_iteration_at_rest, recomputation
-from dmgan.pixels import to_unit
 from dmgan.seeds import seed_of
 from dmgan.training.average import Average
+from dmgan.training.batch import TrainingBatch, to_device
 from dmgan.training.engine import Engine
-from dmgan.training.matching import matching_loss, sentence_scores, word_scores
 from dmgan.training.objectives import conditioning_loss, discriminator_loss, generator_loss
+from dmgan.training.outcome import Outcome, Text, finite, matching_losses, pyramid
 
-__all__ = ["GanTraining", "Outcome", "Text", "draw_noise", "precision", "pyramid", "to_device"]
-
-
-@dataclass
-class Outcome:
-    """What one step says of itself, on the device and detached.
-
-    `losses` as they were minimised; `finite` whether they and each network's gradients were, in the order of the step,
-    by what to call them; `statistics` of the batch: `accuracy_i` the share of real and generated images that D_i tells
-    apart, `diversity` as the function of that name says.
-    """
-
-    losses: dict[str, Tensor]
-    finite: dict[str, Tensor]
-    statistics: dict[str, Tensor] = field(default_factory=dict)
-
-    def followed_by(self, other: Outcome) -> Outcome:
-        """Both as one, this one's first."""
-        return Outcome(self.losses | other.losses, self.finite | other.finite, self.statistics | other.statistics)
-
-    @classmethod
-    def mean(cls, parts: list[Outcome]) -> Outcome:
-        """Of the parts of a batch: means, and whether all were finite."""
-
-        def stacked(kind: str) -> dict[str, Tensor]:
-            each = [getattr(part, kind) for part in parts]
-            return {name: torch.stack([named[name] for named in each]) for name in each[0]}
-
-        losses, statistics = ({k: v.mean(0) for k, v in stacked(kind).items()} for kind in ("losses", "statistics"))
-        return cls(losses, {k: v.all() for k, v in stacked("finite").items()}, statistics)
-
-
-@dataclass
-class Text:
-    """A batch of captions, encoded: words (b, N_w, T), sentence (b, N_w), padding_mask (b, T), class_ids (b,)."""
-
-    words: Tensor
-    sentence: Tensor
-    padding_mask: Tensor
-    class_ids: Tensor
+__all__ = ["GanTraining", "Part", "diversity", "draw_noise", "told_apart"]
 
 
 @dataclass
@@ -85,15 +46,12 @@ def draw_noise(dims: tuple[int, ...], *, seed: int, step: int, batch_size: int) 
     return everyone[collective.rank() * batch_size :][:batch_size].split(dims, dim=1)
 
 
-def pyramid(images: Tensor, sizes: list[int]) -> list[Tensor]:
-    """uint8 images (b, 3, S, S) as float in [-1, 1] at each of `sizes` pixels, by averaging."""
-    full = to_unit(images.contiguous())
-    return [F.avg_pool2d(full, full.shape[-1] // size) if size != full.shape[-1] else full for size in sizes]
-
-
 @dataclass
 class GanTraining:
-    """Generator, discriminators, frozen encoders and the generator's average; `step` moves them on by one batch."""
+    """Generator, discriminators, frozen encoders and the generator's average; `step` moves them on by one batch.
+
+    An architecture with other objectives overrides `discriminator_losses` and `generator_losses`.
+    """
 
     generator: Engine
     discriminators: Engine
@@ -104,19 +62,16 @@ class GanTraining:
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     accumulate: int = 1  # parts of a worker's batch that are computed one after the other, as other workers' would be
 
-    def step(self, batch: dict[str, Any], number: int) -> Outcome:
-        """Train on `batch` (see `datasets.stream`, on the device); `number` is the step's."""
+    def step(self, batch: TrainingBatch, number: int) -> Outcome:
+        """Train on `batch`, which is on the device; `number` is the step's."""
         generator: Any = self.generator.module
         noise, eps = draw_noise(
-            (generator.noise_dim, generator.condition_dim),
-            seed=self.seed,
-            step=number,
-            batch_size=len(batch["caption"]),
+            (generator.noise_dim, generator.condition_dim), seed=self.seed, step=number, batch_size=len(batch)
         )
         parts = [
-            Part(self.encode(part), part["image"], noise_part, eps_part)
+            Part(self.encode(part), part.images, noise_part, eps_part)
             for part, noise_part, eps_part in zip(
-                _chunks(batch, self.accumulate), noise.chunk(self.accumulate), eps.chunk(self.accumulate), strict=True
+                batch.chunks(self.accumulate), noise.chunk(self.accumulate), eps.chunk(self.accumulate), strict=True
             )
         ]
         outcome = self._step_whole(parts[0]) if len(parts) == 1 else self._step_in_parts(parts)
@@ -147,50 +102,66 @@ class GanTraining:
                 of_generator.append(self.update_generator(fake, part.text))
         return Outcome.mean(of_discriminators).followed_by(Outcome.mean(of_generator))
 
-    def generate(self, part: Part) -> Any:
+    def generate(self, part: Part) -> GeneratorOutput:
         """Generated images of a part, float32 whatever they were computed in."""
         text, device = part.text, part.text.sentence.device
         with self.autocast():
             noise, eps = (to_device(draw, device) for draw in (part.noise, part.eps))
-            fake = self.generator(noise, text.sentence, text.words, text.padding_mask, eps)
+            fake: GeneratorOutput = self.generator(noise, text.sentence, text.words, text.padding_mask, eps)
         fake.images = [image.float() for image in fake.images]
         return fake
 
     @torch.no_grad()
-    def encode(self, batch: dict[str, Any]) -> Text:
-        words, sentence = self.encoders.text(batch["caption"], batch["length"])
-        return Text(words, sentence, batch["caption"] == 0, batch["class"])
+    def encode(self, batch: TrainingBatch) -> Text:
+        words, sentence = self.encoders.text(batch.ids, batch.lengths)
+        return Text(words, sentence, batch.ids == 0, batch.classes)
 
     def update_discriminators(self, real: list[Tensor], fake: list[Tensor], text: Text) -> Outcome:
-        """Eq. 12 for every stage, in one backward pass."""
-        n, wrong, weight = len(text.sentence), None, 1.0
-        if self.objective.mismatched_pairs:
-            wrong, weight = _wrong_sentences(text.sentence, self.objective.mismatches)
-        both = [torch.cat(pair) for pair in zip(real, fake, strict=True)]
-        parts = 1 if self.objective.one_forward else 2
-        with self.autocast():
-            judged = self.discriminators(both, torch.cat([text.sentence, text.sentence]), wrong, parts)
+        """One backward pass of the sum of `discriminator_losses`."""
+        losses, statistics = self.discriminator_losses(real, fake, text)
+        self.discriminators.backward(torch.stack(list(losses.values())).sum())
+        self.discriminators.step()
+        detached = {name: loss.detach() for name, loss in losses.items()}
+        return Outcome(detached, finite(detached, "discriminators", self.discriminators), statistics)
+
+    def update_generator(self, fake: GeneratorOutput, text: Text) -> Outcome:
+        """One backward pass of the weighted sum of `generator_losses`."""
+        # Frozen, and around the engine: D's own gradients must neither be computed nor reduced here.
+        discriminators = self.discriminators.module.requires_grad_(False)
+        losses, weights = self.generator_losses(discriminators, fake, text)
+        self.generator.backward(torch.stack([weights.get(k, 1.0) * v for k, v in losses.items()]).sum())
+        self.generator.step()
+        discriminators.requires_grad_(True)
+        detached = {name: loss.detach() for name, loss in losses.items()}
+        return Outcome(detached, finite(detached, "generator", self.generator))
+
+    def discriminator_losses(
+        self, real: list[Tensor], fake: list[Tensor], text: Text
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Eq. 12 of every stage, and the share of real and generated images that each D_i tells apart.
+
+        real and fake: (b, 3, s, s) a stage, in [-1, 1].
+        """
+        n = len(text.sentence)
+        judged, wrong_weight = self.judge(real, fake, text)
         losses, accuracy = {}, {}
-        for i, (unconditional, conditional) in enumerate(_float(judged)):
-            accuracy[f"accuracy_{i}"] = (unconditional[:n] > 0).float().mean() / 2
-            accuracy[f"accuracy_{i}"] += (unconditional[n:] < 0).float().mean() / 2
+        for i, (unconditional, conditional) in enumerate(judged):
+            accuracy[f"accuracy_{i}"] = told_apart(unconditional[:n], unconditional[n:])
             losses[f"discriminator_{i}"] = discriminator_loss(
                 unconditional[:n],
                 conditional[:n],
                 unconditional[n:],
                 conditional[n : 2 * n],
-                None if wrong is None else conditional[2 * n :],
-                weight,
+                None if wrong_weight is None else conditional[2 * n :],
+                1.0 if wrong_weight is None else wrong_weight,
             )
-        self.discriminators.backward(torch.stack(list(losses.values())).sum())
-        self.discriminators.step()
-        detached = {name: loss.detach() for name, loss in losses.items()}
-        return Outcome(detached, finite(detached, "discriminators", self.discriminators), accuracy)
+        return losses, accuracy
 
-    def update_generator(self, fake: Any, text: Text) -> Outcome:
-        """Eq. 10: adversarial terms of every stage, λ1 times Eq. 13, λ2 times DAMSM on the last stage's images."""
-        # Frozen, and around the engine: D's own gradients must neither be computed nor reduced here.
-        discriminators = self.discriminators.module.requires_grad_(False)
+    def generator_losses(
+        self, discriminators: nn.Module, fake: GeneratorOutput, text: Text
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Eq. 10: adversarial terms of every stage, Eq. 13, DAMSM on the last stage's images; and the terms' weights
+        (λ1 and λ2) where they are not 1."""
         with self.autocast():
             judged = discriminators(fake.images, text.sentence)
             regions, code = self.encoders.image(fake.images[-1])
@@ -201,18 +172,25 @@ class GanTraining:
         losses["conditioning"] = conditioning_loss(fake.mu.float(), fake.logvar.float(), self.objective.conditioning)
         losses["words"], losses["sentence"] = matching_losses(regions.float(), code.float(), text, self.objective)
         weights = {"conditioning": self.objective.lambda_ca}
-        weights |= dict.fromkeys(("words", "sentence"), self.objective.lambda_damsm)
-        self.generator.backward(torch.stack([weights.get(k, 1.0) * v for k, v in losses.items()]).sum())
-        self.generator.step()
-        discriminators.requires_grad_(True)
-        detached = {name: loss.detach() for name, loss in losses.items()}
-        return Outcome(detached, finite(detached, "generator", self.generator))
+        return losses, weights | dict.fromkeys(("words", "sentence"), self.objective.lambda_damsm)
+
+    def judge(self, real: list[Tensor], fake: list[Tensor], text: Text) -> tuple[list[Logits], float | None]:
+        """Logits of each D_i on n real and n generated images: unconditional (2n,), conditional (2n + w,), of which the
+        last w are of real images with mismatched sentences; and the weight of those on this worker, None without any.
+        """
+        wrong, weight = None, None
+        if self.objective.mismatched_pairs:
+            wrong, weight = _wrong_sentences(text.sentence, self.objective.mismatches)
+        both = [torch.cat(pair) for pair in zip(real, fake, strict=True)]
+        parts = 1 if self.objective.one_forward else 2
+        with self.autocast():
+            judged = self.discriminators(both, torch.cat([text.sentence, text.sentence]), wrong, parts)
+        return _float(judged), weight
 
 
-def finite(losses: dict[str, Tensor], network: str, engine: Engine) -> dict[str, Tensor]:
-    """Whether each loss is finite and, seen at the weights after the update, the gradients; nothing waits for it."""
-    flags = {f"the loss {name} is": loss.isfinite().all() for name, loss in losses.items()}
-    return flags | {f"the gradients of {network} are": engine.healthy()}
+def told_apart(real: Tensor, fake: Tensor) -> Tensor:
+    """The share of real and of generated images, by their logits (b,), that a discriminator tells apart."""
+    return (real > 0).float().mean() / 2 + (fake < 0).float().mean() / 2
 
 
 @torch.no_grad()
@@ -223,39 +201,6 @@ def diversity(fake: Tensor, real: Tensor) -> Tensor:
     """
     of_fake, of_real = (F.adaptive_avg_pool2d(images.float(), 8).std(dim=0).mean() for images in (fake, real))
     return of_fake / of_real.clamp_min(1e-6)
-
-
-def matching_losses(regions: Tensor, code: Tensor, text: Text, objective: Objective) -> tuple[Tensor, Tensor]:
-    """L^w and L^s of DAMSM, each the sum of both directions; negatives are the batches of all workers, unless local.
-
-    Each worker scores its own images against everybody's captions, and the rows of scores are put together.
-    """
-    everybody = objective.negatives == "global"
-    mine = (text.words, text.sentence, text.padding_mask, text.class_ids)
-    words, sentence, mask, classes = collective.all_gather(*mine) if everybody else mine
-    by_word = objective.gamma3 * word_scores(regions, words, mask, objective.gamma1, objective.gamma2)
-    by_sentence = objective.gamma3 * sentence_scores(code, sentence)
-    if everybody:
-        by_word, by_sentence = collective.all_gather(by_word, by_sentence)
-    return torch.stack(matching_loss(by_word, classes)).sum(), torch.stack(matching_loss(by_sentence, classes)).sum()
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """To the device, from pinned memory so that nothing waits."""
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
-
-
-def _chunks(batch: dict[str, Any], parts: int) -> list[dict[str, Tensor]]:
-    names = ("image", "caption", "length", "class")
-    columns = [batch[name].chunk(parts) for name in names]
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def precision(config: Config, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """What a forward pass runs in: nothing for float32, autocast for bfloat16 (weights and losses stay in float32)."""
-    if config.train.precision == "float32":
-        return nullcontext
-    return partial(torch.autocast, device.type, torch.bfloat16)
 
 
 def _float(judged: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["conditioning_loss", "discriminator_loss", "generator_loss"]
+__all__ = ["as_generated", "as_real", "conditioning_loss", "discriminator_loss", "generator_loss"]
 
 
 def generator_loss(unconditional: Tensor, conditional: Tensor, weight: float = 0.5) -> Tensor:
     """Eq. 11 from the logits (B,) of one discriminator on generated images; the released code's `weight` is 1."""
-    return weight * (_real(unconditional) + _real(conditional))
+    return weight * (as_real(unconditional) + as_real(conditional))
 
 
 def discriminator_loss(
@@ -36,11 +36,11 @@ def discriminator_loss(
     terms are weighed as in the released code: (real terms)/2 + (fake and wrong terms)/3. `wrong_weight` is this
     worker's number of mismatched pairs over the workers' average.
     """
-    real = _real(unconditional_real) + _real(conditional_real)
-    fake = _fake(unconditional_fake) + _fake(conditional_fake)
+    real = as_real(unconditional_real) + as_real(conditional_real)
+    fake = as_generated(unconditional_fake) + as_generated(conditional_fake)
     if conditional_wrong is None:
         return (real + fake) / 2
-    return real / 2 + (fake + wrong_weight * _fake(conditional_wrong)) / 3
+    return real / 2 + (fake + wrong_weight * as_generated(conditional_wrong)) / 3
 
 
 def conditioning_loss(mu: Tensor, logvar: Tensor, reduction: str = "mean") -> Tensor:
@@ -52,9 +52,11 @@ def conditioning_loss(mu: Tensor, logvar: Tensor, reduction: str = "mean") -> Te
     return divergence.mean() if reduction == "mean" else divergence.sum(1).mean()
 
 
-def _real(logits: Tensor) -> Tensor:
+def as_real(logits: Tensor) -> Tensor:
+    """−E log D of logits (B,) that are to say real."""
     return F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
 
 
-def _fake(logits: Tensor) -> Tensor:
+def as_generated(logits: Tensor) -> Tensor:
+    """−E log(1 − D) of logits (B,) that are to say generated."""
     return F.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits))

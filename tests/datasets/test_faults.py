@@ -51,7 +51,7 @@ def expected(packed: tuple[str, Manifest]) -> list[dict[str, Any]]:
 
 def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
     pairs = list(zip(found, expected, strict=True))
-    return all(a["key"] == b["key"] and torch.equal(a["image"], b["image"]) for a, b in pairs)
+    return all(a.keys == b.keys and torch.equal(a.images, b.images) for a, b in pairs)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_what_does_not_pass_is_named_or_counted(proxy: Proxy, cub_source: Path, 
     assert "\n" not in str(error.value)
     skipped = Skipped()
     batches = stream(url, ReadOptions(retry=QUICK.retry, on_bad_shard="skip"), skipped)
-    keys = [key for batch in batches for key in batch["key"]]
+    keys = [key for batch in batches for key in batch.keys]
     assert len(keys) == 40 and len(set(keys)) == 32
     assert skipped.samples == 8 and all(reason.startswith(bad) for reason in skipped.shards)
 

@@ -83,15 +83,16 @@ def test_batches_are_what_training_expects(packed: tuple[str, Manifest]) -> None
     batches = list(open_stream(packed[0], split="train", batch_size=6))
     assert len(batches) == 40 // 6
     batch = batches[0]
-    assert batch["image"].shape == (6, 3, 64, 64) and batch["image"].dtype == torch.uint8
-    assert batch["caption"].shape == (6, 18) and batch["caption"].dtype == torch.int64
-    assert ((batch["caption"] != 0).sum(1) == batch["length"]).all()
-    assert len({key for b in batches for key in b["key"]}) == 36
+    assert batch.images.shape == (6, 3, 64, 64) and batch.images.dtype == torch.uint8
+    assert len(batch.captions) == len(batch.draws) == 6 and all(
+        load_manifest(packed[0])[1].encode(c) for c in batch.captions
+    )
+    assert len({key for b in batches for key in b.keys}) == 36
 
 
 def test_epochs_differ_and_repeat(packed: tuple[str, Manifest]) -> None:
     def keys(**options: int) -> list[str]:
-        return [k for b in open_stream(packed[0], split="train", batch_size=4, **options) for k in b["key"]]
+        return [k for b in open_stream(packed[0], split="train", batch_size=4, **options) for k in b.keys]
 
     assert keys() == keys()
     assert keys(epoch=1) != keys() and sorted(keys(epoch=1)) == sorted(keys())
@@ -104,7 +105,7 @@ def test_starting_in_the_middle_gives_the_remaining_batches(packed: tuple[str, M
     rest = list(open_stream(packed[0], split="train", batch_size=4, rank=1, world_size=2, start=start))
     assert len(rest) == len(whole) - start
     for a, b in zip(whole[start:], rest, strict=True):
-        assert a["key"] == b["key"] and torch.equal(a["image"], b["image"]) and torch.equal(a["caption"], b["caption"])
+        assert a.keys == b.keys and torch.equal(a.images, b.images) and (a.captions, a.draws) == (b.captions, b.draws)
 
 
 def test_crops_and_captions_do_not_depend_on_the_worker(packed: tuple[str, Manifest]) -> None:
@@ -112,13 +113,13 @@ def test_crops_and_captions_do_not_depend_on_the_worker(packed: tuple[str, Manif
         found = {}
         for rank in range(world):
             for batch in open_stream(packed[0], split="train", batch_size=1, rank=rank, world_size=world):
-                found[batch["key"][0]] = (batch["image"][0], batch["caption"][0])
+                found[batch.keys[0]] = (batch.images[0], (batch.captions[0], batch.draws[0]))
         return found
 
     one, three = by_key(1), by_key(3)
     assert len(one) == 40 and len(three) == 39  # 40 = 3·13 + 1: all workers have the same number of batches
     for key, (image, caption) in three.items():
-        assert torch.equal(image, one[key][0]) and torch.equal(caption, one[key][1])
+        assert torch.equal(image, one[key][0]) and caption == one[key][1]
 
 
 def test_more_workers_than_shards_and_than_samples(packed: tuple[str, Manifest]) -> None:
@@ -126,7 +127,7 @@ def test_more_workers_than_shards_and_than_samples(packed: tuple[str, Manifest])
         key
         for rank in range(10)
         for batch in open_stream(packed[0], split="train", batch_size=4, rank=rank, world_size=10)
-        for key in batch["key"]
+        for key in batch.keys
     ]
     assert len(set(keys)) == len(keys) == 40
     with pytest.raises(ValueError, match="40 samples, fewer than one batch of 1 for each of 41 workers"):
@@ -149,10 +150,7 @@ def test_one_sample_a_shard_and_one_shard_of_all(cub_source: Path, tmp_path: Pat
     pack(source, str(tmp_path), options, progress=False)
     for world, batch_size in ((1, 1), (2, 3), (5, 2), (13, 1)):
         streams = [
-            [
-                b["key"]
-                for b in open_stream(str(tmp_path), split="train", batch_size=batch_size, rank=r, world_size=world)
-            ]
+            [b.keys for b in open_stream(str(tmp_path), split="train", batch_size=batch_size, rank=r, world_size=world)]
             for r in range(world)
         ]
         assert {len(batches) for batches in streams} == {13 // world // batch_size}
@@ -164,7 +162,7 @@ def test_another_number_of_workers_goes_on_with_the_samples_not_yet_seen(packed:
     def keys(batches: int, batch_size: int, world: int, legs: tuple[Leg, ...] = ()) -> list[str]:
         options = {"split": "train", "batch_size": batch_size, "world_size": world, "legs": legs, "epoch": 2}
         streams = [open_stream(packed[0], rank=rank, **options) for rank in range(world)]  # type: ignore[arg-type]
-        return [key for stream in streams for batch in islice(stream, batches) for key in batch["key"]]
+        return [key for stream in streams for batch in islice(stream, batches) for key in batch.keys]
 
     first, second = Leg(3, 2, 2), Leg(1, 5, 3)
     seen = keys(2, 2, 3) + keys(3, 5, 1, (first,)) + keys(99, 2, 2, (first, second))
@@ -179,7 +177,7 @@ def test_loader_processes_change_nothing(packed: tuple[str, Manifest]) -> None:
     others = list(open_stream(packed[0], split="train", batch_size=4, options=ReadOptions(loaders=2)))
     assert len(others) == len(alone) == 10
     for a, b in zip(alone, others, strict=True):
-        assert a["key"] == b["key"] and torch.equal(a["image"], b["image"]) and torch.equal(a["caption"], b["caption"])
+        assert a.keys == b.keys and torch.equal(a.images, b.images) and (a.captions, a.draws) == (b.captions, b.draws)
 
 
 # What is damaged ------------------------------------------------------------------------------------------------------
@@ -203,7 +201,7 @@ def test_a_damaged_shard_is_named(copy: Path, packed: tuple[str, Manifest]) -> N
         list(open_stream(str(copy), split="train", batch_size=4))
     skipped = Skipped()
     batches = list(open_stream(str(copy), split="train", batch_size=4, options=SKIP, skipped=skipped))
-    assert [len(b["key"]) for b in batches] == [4] * 10 and len({k for b in batches for k in b["key"]}) == 39
+    assert [len(b.keys) for b in batches] == [4] * 10 and len({k for b in batches for k in b.keys}) == 39
     assert skipped.samples == 1 and shard.name in next(iter(skipped.shards))
 
 
@@ -220,7 +218,7 @@ def test_missing_shards_are_an_error_or_counted_and_replaced(
         for rank in range(world):
             options = {"split": "train", "batch_size": 5, "rank": rank, "world_size": world}
             stream = open_stream(str(copy), options=SKIP, skipped=skipped, **options)  # type: ignore[arg-type]
-            keys += [key for batch in stream for key in batch["key"]]
+            keys += [key for batch in stream for key in batch.keys]
         assert len(keys) == 40 and skipped.samples == 7 * lost
         assert len(set(keys)) == 40 - 7 * lost
 
@@ -265,14 +263,14 @@ def test_an_image_that_does_not_decode_is_replaced_and_counted(copy: Path, loade
     skipped = Skipped()
     options = ReadOptions(loaders=loaders)
     batches = list(open_stream(str(copy), split="train", batch_size=4, skipped=skipped, options=options))
-    keys = [key for b in batches for key in b["key"]]
+    keys = [key for b in batches for key in b.keys]
     assert len(keys) == 40 and len(set(keys)) == 37 and skipped.samples == 3
     assert all("the image does not decode" in reason for reason in skipped.images)
-    known = {key: b["image"][i] for b in whole for i, key in enumerate(b["key"])}
-    assert all(torch.equal(b["image"][i], known[key]) for b in batches for i, key in enumerate(b["key"]))
-    assert all(((b["caption"] != 0).sum(1) == b["length"]).all() for b in batches)
+    known = {key: b.images[i] for b in whole for i, key in enumerate(b.keys)}
+    assert all(torch.equal(b.images[i], known[key]) for b in batches for i, key in enumerate(b.keys))
+    assert all(b.captions[row] and b.draws[row] is not None for b in batches for row in range(4))
     rest = list(open_stream(str(copy), split="train", batch_size=4, start=7, options=options))
-    assert [b["key"] for b in rest] == [b["key"] for b in batches[7:]]
+    assert [b.keys for b in rest] == [b.keys for b in batches[7:]]
     break_images(copy, "test", {1})
     with pytest.raises(DatasetError, match="the image does not decode"):
         list(open_images(str(copy), "test", 4))
@@ -281,12 +279,12 @@ def test_an_image_that_does_not_decode_is_replaced_and_counted(copy: Path, loade
 def test_a_broken_image_alone_in_its_block_is_replaced_from_elsewhere(copy: Path) -> None:
     for rank in range(40):  # one sample a worker
         (batch,) = open_stream(str(copy), split="train", batch_size=1, rank=rank, world_size=40)
-        if batch["key"] == [load_captions(str(copy), "train")[3].key]:
+        if batch.keys == [load_captions(str(copy), "train")[3].key]:
             break
     break_images(copy, "train", {3})
     skipped = Skipped()
     (other,) = open_stream(str(copy), split="train", batch_size=1, rank=rank, world_size=40, skipped=skipped)
-    assert other["key"] != batch["key"] and skipped.samples == 1
+    assert other.keys != batch.keys and skipped.samples == 1
 
 
 def test_verify_names_what_is_wrong(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

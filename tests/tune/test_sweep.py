@@ -53,11 +53,11 @@ def pretend(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any)
             trial.state = FINISHED if step == steps[-1] else RUNNING
             trial.save(sweep)
             if not pbt:
-                tune.report.page(rung)
+                tune.report(rung)
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 (Path(folder) / "origin.json").write_text(json.dumps({"trial": trial.id, "step": step}))
-                tune.report.page(rung, checkpoint=tune.Checkpoint.from_directory(folder))
+                tune.report(rung, checkpoint=tune.Checkpoint.from_directory(folder))
 
 
 def keep_step(trial: Trial, sweep: Run) -> None:

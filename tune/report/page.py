@@ -386,7 +386,7 @@ def _images(sweep: _Sweep, trial: Trial) -> tuple[list[str], Any]:
     run = trial_run(sweep.run, trial.id)
     config = with_values(run.read_config(), {"train.seed": 0})  # the noise of all
     # The captions were noted at the start: the bucket need not be there for the report.
-    samples = FixedSamples(run.load_encoders(config), run.read_vocabulary(), sweep.state["captions"], config)
+    samples = FixedSamples(run.load_encoders(config), run.read_tokenizer(config.model), sweep.state["captions"], config)
     return samples.captions, to_array(samples.output(run.load_generator()).images[-1])
 
 

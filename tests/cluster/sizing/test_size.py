@@ -12,8 +12,9 @@ import torch
 from cluster.sizing.footprint import Footprint, footprint
 from cluster.sizing.size import Link, Value, main, network_bytes
 from datasets.manifest import Manifest
+from dmgan.architectures import build_generator
 from dmgan.config import load_config
-from dmgan.model.build import build_discriminators, build_generator
+from dmgan.model.build import build_discriminators
 from dmgan.runs.run import Run
 from dmgan.training.engine import PlainEngine
 from tests.small import SMALL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +12,48 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from dmgan.config import load_config
-from dmgan.model.build import build_discriminators, build_encoders, build_generator
-from dmgan.model.layers import batch_statistics
-from dmgan.training.average import Average
-from dmgan.training.damsm import DamsmTraining
-from dmgan.training.engine import EngineState, PlainEngine
-from dmgan.training.gan import GanTraining, precision
-from tests.small import SMALL, batch
+from dmgan.architectures import damsm_training, gan_training
+from dmgan.config import Config, load_config
+from dmgan.model.build import build_encoders
+from dmgan.training.batch import TrainingBatch
+from dmgan.training.engine import EngineState, MakeEngine, plain_engine
+from tests.small import ARCHITECTURES, SMALL, batch
 
 WORLD, BATCH, STEPS, HALF = 2, 6, 10, 5
-CONFIG = load_config(None, [*SMALL, "objective.mismatched_pairs=true"])
-BETAS = (CONFIG.optimizer.beta1, CONFIG.optimizer.beta2)
+RATES = [
+    "optimizer.generator_lr=0.0002",
+    "optimizer.discriminator_lr=0.0002",
+    "pretrain.lr=0.002",
+    "pretrain.dropout=0.5",
+]
+CONFIG = load_config(
+    None,
+    [*SMALL, *RATES, "objective.mismatched_pairs=true", "train.batch_statistics=global", f"train.batch_size={BATCH}"],
+)
+OTHERS = {name: load_config(CONFIG, ARCHITECTURES[name]) for name in ("attngan", "stackgan", "gan-int-cls")}
+CPU = torch.device("cpu")
 NETWORKS = ("generator", "discriminators", "encoders")
+
+
+def mine(rank: int, world: int, size: int = BATCH) -> TrainingBatch:
+    """A worker's rows of the whole batch."""
+    share = size // world
+    return batch(size).rows(rank * share, (rank + 1) * share)
 
 
 class Trainings:
     """The GAN's and the encoders' training at a size for a test, on whatever `make_engine` makes."""
 
-    def __init__(self, make_engine: Any, rank: int = 0, world: int = 1) -> None:
-        share = BATCH // world
-        self.mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(BATCH).items()}
+    def __init__(self, make_engine: MakeEngine, rank: int = 0, world: int = 1, config: Config = CONFIG) -> None:
+        self.mine = mine(rank, world)
         torch.manual_seed(3)
-        frozen = build_encoders(CONFIG.model, 20).eval().requires_grad_(False)
-        fresh = build_generator(CONFIG.model)
-        self.average = Average(fresh, 0.99)
-        generator, discriminators = make_engine(fresh, 2e-4), make_engine(build_discriminators(CONFIG.model), 2e-4)
-        self.gan = GanTraining(generator, discriminators, frozen, self.average, CONFIG.objective, seed=0)
+        frozen = build_encoders(config.model, 20).eval().requires_grad_(False)
+        self.gan = gan_training(config, frozen, make_engine, CPU)
+        self.average = self.gan.average
         torch.manual_seed(1)
-        learner = make_engine(build_encoders(CONFIG.model, 20, dropout=0.5).train(), 2e-3)
-        self.damsm = DamsmTraining(learner, CONFIG.objective, lr=2e-3, steps=STEPS)
-        self.engines = dict(zip(NETWORKS, (generator, discriminators, learner), strict=True))
+        self.damsm = damsm_training(config, 20, make_engine, CPU, STEPS)
+        engines = (self.gan.generator, self.gan.discriminators, self.damsm.encoders)
+        self.engines = dict(zip(NETWORKS, engines, strict=True))
         self.losses: list[dict[str, float]] = []
 
     def run(self, first: int, last: int) -> None:
@@ -72,21 +84,25 @@ class Trainings:
         return found | {f"average.{k}": v.clone() for k, v in self.average.module.state_dict().items()}
 
 
-def plain(module: torch.nn.Module, lr: float) -> PlainEngine:
-    return PlainEngine(module, lr, BETAS)
+def begin(rank: int, world: int, folder: Path) -> None:
+    """Make this process one of the workers."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    from cluster.worker import engines
+
+    engines.initialise(CPU)
+
+
+def deepspeed(stage: int) -> MakeEngine:
+    from cluster.worker.engines import DeepSpeedEngine
+
+    return partial(DeepSpeedEngine, zero_stage=stage)
 
 
 def worker(rank: int, stage: int, folder: Path, reference: Path) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
-    from cluster.worker import engines
-
-    engines.initialise(torch.device("cpu"))
-
-    def make(module: torch.nn.Module, lr: float) -> engines.DeepSpeedEngine:
-        return engines.DeepSpeedEngine(module, lr=lr, betas=BETAS, zero_stage=stage, batch_size=BATCH // WORLD)
-
+    begin(rank, WORLD, folder)
+    make = deepspeed(stage)
     straight = Trainings(make, rank, WORLD)
     straight.run(0, HALF)
     straight.save(folder / "half")
@@ -101,13 +117,17 @@ def worker(rank: int, stage: int, folder: Path, reference: Path) -> None:
     other.save(folder / "round-trip")
     other.run(HALF, STEPS)
     torch.save(other.result(), folder / f"resumed-{rank}.pt")
+    for name, config in OTHERS.items():
+        trained = Trainings(make, rank, WORLD, config)
+        trained.run(0, HALF)
+        torch.save(trained.result(), folder / f"{name}-{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     folder = tmp_path_factory.mktemp("one")
-    training = Trainings(plain)
+    training = Trainings(plain_engine)
     training.run(0, HALF)
     training.save(folder)
     training.run(HALF, STEPS)
@@ -166,38 +186,29 @@ def test_two_workers_are_one_process_with_the_whole_batch(
             same(moments, after.moments[kind])
     close(results("resumed"), expected, first=HALF)
     # And the two workers' state goes on in one process without DeepSpeed.
-    alone = Trainings(plain)
+    alone = Trainings(plain_engine)
     alone.load(tmp_path / "half")
     alone.run(HALF, STEPS)
     close([alone.result()], expected, first=HALF)
+    for name, config in OTHERS.items():
+        one = Trainings(plain_engine, config=config)
+        one.run(0, HALF)
+        close(results(name), one.result())
 
 
 def reduced_worker(rank: int, stage: int, folder: Path) -> None:
     """Training with bfloat16 and activation checkpointing."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
-    from cluster.worker import engines
-
-    engines.initialise(torch.device("cpu"))
+    begin(rank, WORLD, folder)
     config = load_config(CONFIG, ["train.precision=bfloat16", "train.activation_checkpointing=true"])
-    share = BATCH // WORLD
-    mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(BATCH).items()}
     torch.manual_seed(3)
     frozen = build_encoders(config.model, 20).eval().requires_grad_(False)
-    fresh = build_generator(config.model, config.train.activation_checkpointing)
-    average = Average(fresh, 0.99)
+    gan = gan_training(config, frozen, deepspeed(stage), CPU)
     seen = set()
-    for part in fresh.modules():
+    for part in gan.generator.module.modules():
         if isinstance(part, torch.nn.Conv2d):
             part.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
-    generator, discriminators = (
-        engines.DeepSpeedEngine(module, lr=2e-4, betas=BETAS, zero_stage=stage, batch_size=share)
-        for module in (fresh, build_discriminators(config.model))
-    )
-    autocast = precision(config, torch.device("cpu"))
-    gan = GanTraining(generator, discriminators, frozen, average, config.objective, 0, autocast)
-    outcomes = [gan.step(mine, step) for step in range(4)]
+    own = mine(rank, WORLD)
+    outcomes = [gan.step(own, step) for step in range(4)]
     assert seen == {torch.bfloat16}
     assert all(flag for outcome in outcomes for flag in outcome.finite.values())
     torch.save([{k: float(v) for k, v in outcome.losses.items()} for outcome in outcomes], folder / f"{rank}.pt")
@@ -217,24 +228,17 @@ def test_bfloat16_and_activation_checkpointing_train_near_float32(
             assert mean == pytest.approx(losses[name], rel=0.1, abs=0.05), (number, name)
 
 
-ACCUMULATED = load_config(
-    CONFIG, ["objective.negatives=local", "objective.mismatches=local", "train.batch_statistics=local"]
-)
-
-
-def accumulate(make_engine: Any, parts: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
+def accumulate(make_engine: MakeEngine, parts: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
     """Weights after steps on 8 images, two at a time."""
-    share = 8 // world
-    mine = {k: v[rank * share : (rank + 1) * share] for k, v in batch(8).items()}
+    local = ["objective.negatives=local", "objective.mismatches=local", "train.batch_statistics=local"]
+    config = load_config(CONFIG, [*local, f"train.accumulate={parts}", "train.batch_size=2"])
     torch.manual_seed(3)
-    frozen = build_encoders(ACCUMULATED.model, 20).eval().requires_grad_(False)
-    fresh = batch_statistics(build_generator(ACCUMULATED.model), "local")
-    average = Average(fresh, 0.99)
-    generator, discriminators = (make_engine(m) for m in (fresh, build_discriminators(ACCUMULATED.model)))
-    gan = GanTraining(generator, discriminators, frozen, average, ACCUMULATED.objective, seed=0, accumulate=parts)
-    losses = [{k: float(v) for k, v in gan.step(mine, step).losses.items()} for step in range(HALF)]
+    frozen = build_encoders(config.model, 20).eval().requires_grad_(False)
+    gan = gan_training(config, frozen, make_engine, CPU)
+    own = mine(rank, world, size=8)
+    losses = [{k: float(v) for k, v in gan.step(own, step).losses.items()} for step in range(HALF)]
     found: dict[str, Any] = {"losses": losses}
-    for name, engine in {"generator": generator, "discriminators": discriminators}.items():
+    for name, engine in {"generator": gan.generator, "discriminators": gan.discriminators}.items():
         with engine.full_weights():
             state = {k: v.detach().clone() for k, v in engine.module.state_dict().items()}
         # Each worker's running statistics are of its own batches; the mean's way differs, its weights do not.
@@ -243,24 +247,14 @@ def accumulate(make_engine: Any, parts: int, rank: int = 0, world: int = 1) -> d
 
 
 def accumulating_worker(rank: int, world: int, stage: int, folder: Path) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
-    from cluster.worker import engines
-
-    engines.initialise(torch.device("cpu"))
-    parts = 4 // world
-
-    def make(module: torch.nn.Module) -> engines.DeepSpeedEngine:
-        return engines.DeepSpeedEngine(module, lr=2e-4, betas=BETAS, zero_stage=stage, batch_size=2, accumulate=parts)
-
-    torch.save(accumulate(make, parts, rank, world), folder / f"{rank}.pt")
+    begin(rank, world, folder)
+    torch.save(accumulate(deepspeed(stage), 4 // world, rank, world), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.mark.distributed
 @pytest.mark.parametrize(("world", "stage"), [(4, 0), (2, 1), (2, 3)])
 def test_accumulated_parts_are_as_many_workers(world: int, stage: int, tmp_path: Path) -> None:
-    expected = accumulate(lambda module: PlainEngine(module, 2e-4, BETAS, accumulate=4), 4)
+    expected = accumulate(plain_engine, 4)
     mp.spawn(accumulating_worker, (world, stage, tmp_path), nprocs=world)
     close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(world)], expected)

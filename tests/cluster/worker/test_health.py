@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from cluster.worker.health import Health, NonFiniteError
 from dmgan.config import load_config
 from dmgan.runs.run import Run
 from dmgan.training.engine import PlainEngine
-from dmgan.training.gan import GanTraining, Outcome
-from tests.cluster.worker.test_engines import Trainings
+from dmgan.training.gan import GanTraining
+from dmgan.training.outcome import Outcome
+from tests.cluster.worker.test_engines import Trainings, begin, deepspeed
 from tests.dmgan.training.test_gan import gan
 from tests.small import SMALL, batch
 
@@ -96,18 +96,9 @@ WORLD = 2
 
 def spoilt_worker(rank: int, stage: int, folder: Path) -> None:
     """For each network and value a sound step, and one in which one gradient of the last worker is not finite."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(WORLD)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
-    from cluster.worker import engines
-
-    engines.initialise(torch.device("cpu"))
-
-    def make(module: torch.nn.Module, lr: float) -> engines.DeepSpeedEngine:
-        return engines.DeepSpeedEngine(module, lr=lr, betas=(0.5, 0.999), zero_stage=stage, batch_size=3)
-
+    begin(rank, WORLD, folder)
     said: dict[str, str] = {}
-    trained = Trainings(make, rank, WORLD)
+    trained = Trainings(deepspeed(stage), rank, WORLD)
     steps = dict.fromkeys(("generator", "discriminators"), trained.gan.step) | {"encoders": trained.damsm.step}
     trained.run(0, 1)
     trained.save(folder / "sound")

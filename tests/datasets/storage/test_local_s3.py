@@ -25,7 +25,7 @@ def test_what_is_uploaded_is_streamed_and_outlives_the_server(packed: tuple[str,
         assert all(os.environ[key] == value for key, value in environment.items())
     assert dict(os.environ) == before
     from_folder = list(open_stream(packed[0], split="train", batch_size=4, start=3))
-    assert [b["key"] for b in from_bucket] == [b["key"] for b in from_folder]
+    assert [b.keys for b in from_bucket] == [b.keys for b in from_folder]
     with local_s3(tmp_path / "s3"), local_s3(tmp_path / "another"):
         assert not storage.exists("s3://bucket/birds/manifest.json")
     with local_s3(tmp_path / "s3"):

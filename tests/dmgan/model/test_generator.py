@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from dmgan.architectures import architectures, build_generator
+from dmgan.config import Model
 from dmgan.model.discriminator import Discriminator
 from dmgan.model.generator import Generator, GeneratorOutput
 from dmgan.model.text_encoder import TextEncoder
@@ -12,10 +14,12 @@ from dmgan.model.text_encoder import TextEncoder
 B, T, WORDS, IMAGE = 4, 6, 8, 4
 
 
-def build(architecture: str = "m_wg_rg", **options: Any) -> Generator:
+def build(architecture: str = "m_wg_rg", checkpointing: bool = False, **options: Any) -> Generator:
+    """A row of Table 3, or another architecture."""
     torch.manual_seed(0)
-    sizes = {"word_dim": WORDS, "image_dim": IMAGE, "memory_dim": 6, "condition_dim": 5, "noise_dim": 7}
-    return Generator(architecture=architecture, base_size=options.pop("base_size", 8), **sizes, **options)
+    named = {"architecture": architecture} if architecture in architectures.names() else {"memory": architecture}
+    sizes = {"word_dim": WORDS, "image_dim": IMAGE, "memory_dim": 6, "condition_dim": 5, "noise_dim": 7, "base_size": 8}
+    return build_generator(Model.model_validate({**sizes, **named, **options}), checkpointing)
 
 
 def inputs(lengths: tuple[int, ...] = (6, 3, 5, 1)) -> dict[str, torch.Tensor]:
@@ -49,7 +53,7 @@ def test_shapes_and_ranges() -> None:
         assert (attention[inputs()["padding_mask"]] == 0).all()
 
 
-@pytest.mark.parametrize("architecture", ["baseline", "m", "m_wg", "m_wg_rg", "attention"])
+@pytest.mark.parametrize("architecture", ["baseline", "m", "m_wg", "m_wg_rg", "attngan", "stackgan"])
 def test_padded_words_influence_nothing(architecture: str) -> None:
     generator, given = build(architecture).eval(), inputs()
     changed = dict(given)
@@ -74,7 +78,7 @@ def test_permuting_the_batch_permutes_the_output() -> None:
         torch.testing.assert_close(a[order], b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["baseline", "m", "m_wg", "m_wg_rg", "attention"])
+@pytest.mark.parametrize("architecture", ["baseline", "m", "m_wg", "m_wg_rg", "attngan", "stackgan"])
 def test_every_parameter_of_every_architecture_gets_a_gradient(architecture: str) -> None:
     generator = build(architecture)
     out = generator(**inputs())

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from datasets.packing.pack import PackOptions, pack
 from datasets.sources import cub
+from dmgan.architectures import build_generator
+from dmgan.config import Model
 from dmgan.launch import main as launch
 from dmgan.model.discriminator import Discriminator
-from dmgan.model.generator import Generator
 from dmgan.model.image_encoder import ImageEncoder, InceptionTrunk
 from dmgan.model.text_encoder import TextEncoder
 from dmgan.reference import (
@@ -137,15 +138,16 @@ def test_discriminators_are_written_back() -> None:
 
 
 def test_attngans_generator_loads_and_is_written_back() -> None:
-    state = export(
-        Generator(architecture="attention", word_dim=8, image_dim=4, condition_dim=5, noise_dim=6, base_size=16)
-    )
+    sizes = {"word_dim": 8, "image_dim": 4, "condition_dim": 5, "noise_dim": 6, "base_size": 16}
+    state = export(build_generator(Model.model_validate({"architecture": "attngan", **sizes})))
     assert state["h_net2.att.conv_context.weight"].shape == (4, 8, 1, 1)
     loaded = load_generator(state)
-    assert loaded.architecture == "attention" and loaded.base_size == 16
+    assert loaded.options.architecture == "attngan" and loaded.options.base_size == 16
     assert all(torch.equal(export(loaded)[key], value) for key, value in state.items())
     with pytest.raises(StateDictError, match=r"model.memory=m: the authors released no such generator"):
-        export(Generator(architecture="m", word_dim=8, image_dim=4, base_size=8))
+        export(build_generator(Model.model_validate({"memory": "m", **sizes})))
+    with pytest.raises(StateDictError, match=r"model.architecture=stackgan: the authors released no such generator"):
+        export(build_generator(Model.model_validate({"architecture": "stackgan", **sizes})))
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +173,7 @@ def arguments(folder: Path, out: Path) -> list[str]:
 def test_released_files_become_a_run_and_files_again(released: Path, tmp_path: Path) -> None:
     assert main(arguments(released, tmp_path / "runs" / "theirs")) == 0
     run = Run(str(tmp_path / "runs" / "theirs"))
-    assert run.read_vocabulary().words[1:3] == ("zebra", "a")
+    assert run.read_tokenizer(run.read_config().model).words[1:3] == ("zebra", "a")
     assert run.read_config().model.image_sizes == [64, 128, 256]
     generate = ["generate", "--storage", str(tmp_path / "runs"), "--name", "theirs", "--out", str(tmp_path / "images")]
     assert launch([*generate, "--caption", "a red bird with blue wings"]) == 0

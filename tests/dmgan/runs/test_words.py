@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from dmgan.model.generator import Generator, GeneratorOutput
+from dmgan.architectures import build_generator
+from dmgan.config import Model
+from dmgan.model.generator import GeneratorOutput
 from dmgan.runs.words import top_words
 
 
@@ -19,9 +21,8 @@ def test_padding_is_no_word_and_the_attention_variant_has_no_gate() -> None:
     even = torch.full((1, 3, 1, 1), 1 / 3)
     (stage,) = top_words(GeneratorOutput(attention=[even], writing_gates=[gates]), 0, ["red", "bird"])
     assert [word for _, word, _ in stage["written"]] == ["bird", "red"]
-    attngan = Generator(
-        architecture="attention", word_dim=4, image_dim=2, condition_dim=2, noise_dim=2, base_size=8
-    ).eval()
+    sizes = {"word_dim": 4, "image_dim": 2, "condition_dim": 2, "noise_dim": 2, "base_size": 8}
+    attngan = build_generator(Model.model_validate({"architecture": "attngan", **sizes})).eval()
     text = torch.randn(1, 4, 3)
     out = attngan(torch.zeros(1, 2), text[:, :, 0], text, torch.tensor([[False, False, True]]), torch.zeros(1, 2))
     stages = top_words(out, 0, ["red", "bird"])

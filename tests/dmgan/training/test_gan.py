@@ -3,38 +3,34 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dmgan.architectures import gan_training
 from dmgan.config import Config, load_config
-from dmgan.model.build import build_discriminators, build_encoders, build_generator
+from dmgan.model.build import build_encoders
 from dmgan.model.layers import SpectralNormConv2d
-from dmgan.training.average import Average
 from dmgan.training.damsm import DamsmTraining, one_cycle
-from dmgan.training.engine import PlainEngine
-from dmgan.training.gan import GanTraining, diversity, draw_noise, precision, pyramid
+from dmgan.training.engine import PlainEngine, plain_engine
+from dmgan.training.gan import GanTraining, diversity, draw_noise
 from dmgan.training.objectives import discriminator_loss
-from tests.small import SMALL, batch
+from dmgan.training.outcome import pyramid
+from tests.small import ARCHITECTURES, SMALL, batch
 
 
 def gan(config: Config) -> GanTraining:
     """On one process, with everything as `config` says."""
     torch.manual_seed(0)
     encoders = build_encoders(config.model, 20).eval().requires_grad_(False)
-    betas = (config.optimizer.beta1, config.optimizer.beta2)
-    fresh = build_generator(config.model, config.train.activation_checkpointing)
-    average = Average(fresh, config.optimizer.ema)
-    generator = PlainEngine(fresh, config.optimizer.generator_lr, betas)
-    discriminators = PlainEngine(build_discriminators(config.model), config.optimizer.discriminator_lr, betas)
-    autocast = precision(config, torch.device("cpu"))
-    return GanTraining(generator, discriminators, encoders, average, config.objective, config.train.seed, autocast)
+    return gan_training(config, encoders, plain_engine, torch.device("cpu"))
 
 
 def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in module.named_parameters()}
 
 
-@pytest.mark.parametrize("architecture", ["baseline", "m", "m_wg", "m_wg_rg", "attention"])
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "gan-int-cls"])
 @pytest.mark.parametrize("mismatched", [False, True])
 def test_steps_move_every_weight_but_the_encoders(architecture: str, mismatched: bool) -> None:
-    config = load_config(None, [*SMALL, f"model.memory={architecture}", f"objective.mismatched_pairs={mismatched}"])
+    overrides = [*SMALL, *ARCHITECTURES[architecture], f"objective.mismatched_pairs={mismatched}"]
+    config = load_config(None, overrides)
     training = gan(config)
     modules = (training.generator.module, training.discriminators.module, training.average.module)
     before, frozen = [weights(module) for module in modules], weights(training.encoders)
@@ -60,7 +56,7 @@ def test_the_discriminators_step_is_the_separate_forwards_step() -> None:
     given = batch()
     text = training.encode(given)
     module = training.discriminators.module.eval()
-    real = pyramid(given["image"], [8, 16])
+    real = pyramid(given.images, [8, 16])
     fake = [torch.rand_like(image) * 2 - 1 for image in real]
     both = module([torch.cat(pair) for pair in zip(real, fake, strict=True)], torch.cat([text.sentence] * 2))
     for i, discriminator in enumerate(module):
@@ -75,7 +71,7 @@ def test_separate_forwards_move_the_spectral_norm_as_the_released_code_does() ->
     overrides = [*SMALL, "objective.mismatched_pairs=true", "objective.one_forward=false"]
     training, by_hand = (gan(load_config(None, overrides)) for _ in range(2))
     text = training.encode(batch())
-    real = pyramid(batch()["image"], [8, 16])
+    real = pyramid(batch().images, [8, 16])
     fake = [torch.linspace(-1, 1, image.numel()).view_as(image) for image in real]
     losses = training.update_discriminators(real, fake, text).losses
     for i, discriminator in enumerate(by_hand.discriminators.module):
