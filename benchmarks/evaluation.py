@@ -36,10 +36,10 @@ from datasets.packing.pack import PackOptions, pack, read_source
 from datasets.sources import birds
 from dmgan.architectures import build_generator
 from dmgan.config import load_config
-from dmgan.evaluation.evaluator import Evaluator
+from dmgan.evaluation.evaluator import CaptionEncoder, Evaluator
 from dmgan.evaluation.metrics.r_precision import Distractors
 from dmgan.model.build import build_encoders
-from dmgan.pixels import png, to_unit
+from dmgan.pixels import png
 from dmgan.runs.run import Run
 from dmgan.training.batch import caption_tensors
 
@@ -55,7 +55,8 @@ class Bench:
         self.vocabulary = load_manifest(config.data.url)[1]
         run.save_encoders(build_encoders(config.model, len(self.vocabulary)), self.vocabulary)
         generator = build_generator(config.model).eval().requires_grad_(False)
-        self.evaluator = Evaluator(config, run, generator, CPU)
+        self.encoder = CaptionEncoder(config, run, CPU)
+        self.evaluator = Evaluator(self.encoder, generator, self.encode())
         self.options, self.images, self.folder = config.evaluate, images, folder
         self.batches = [range(i, min(i + 10, images)) for i in range(0, images, 10)]
         captions = self.evaluator.captions
@@ -63,16 +64,15 @@ class Bench:
         self.drawn = Distractors(captions.classes, np.arange(len(captions.classes)), 99, seed=0)
         self.codes = F.normalize(torch.randn(images, config.model.word_dim), dim=1)
 
-    def encode(self) -> None:
-        self.evaluator.use(self.evaluator.encode(0, self.evaluator.distinct_captions))
+    def encode(self) -> Tensor:
+        return self.encoder.encode(0, self.encoder.distinct_captions)
 
     def generate(self) -> list[Tensor]:
         return [self.evaluator.images(batch) for batch in self.batches]
 
     def extract(self, images: Sequence[Tensor]) -> None:
         for part in images:
-            codes = self.evaluator.encoders.image(to_unit(part))[1] if self.options.features == "damsm" else part
-            self.evaluator.extractor(part, codes)
+            self.evaluator.features(part)
 
     def match(self) -> None:
         for batch in self.batches:
@@ -85,13 +85,13 @@ class Bench:
         for k, caption in enumerate(captions.of(range(self.images)).tolist()):
             wrong = self.drawn.of(k, int(captions.classes[caption]), caption)
             chosen = torch.from_numpy(np.concatenate([[caption], wrong]))
-            _, sentences = self.evaluator.encoders.text(self.numbers[chosen], self.lengths[chosen])
+            _, sentences = self.encoder.encoders.text(self.numbers[chosen], self.lengths[chosen])
             F.cosine_similarity(codes[k][None], sentences).argmax()
 
     def released(self) -> None:
         codes = []
         for batch, images in zip(self.batches, self.generate(), strict=True):
-            codes.append(self.evaluator.encoders.image(to_unit(images))[1])
+            codes.append(self.evaluator.codes(images))
             for k, pixels in zip(batch, images.permute(0, 2, 3, 1).numpy(), strict=True):
                 (self.folder / f"{k:06d}.png").write_bytes(png(pixels))
         self.released_match(torch.cat(codes))
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bench = Bench(folder, settings, options.preset, options.images)
         rows = compare(bench, options.rounds)
     print(f"\n{options.preset}, {size} pixels, {bench.options.features} features, {options.images} images a round, ")
-    print(f"{bench.evaluator.distinct_captions} distinct captions of {len(bench.lengths)}, {options.rounds} rounds\n")
+    print(f"{bench.encoder.distinct_captions} distinct captions of {len(bench.lengths)}, {options.rounds} rounds\n")
     if options.markdown:
         print("| | images/s | |\n|---|---|---|")
     for what, rate, ratio in rows:

@@ -54,7 +54,7 @@ def packed(cub_source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """40 training and 30 test images of 64 pixels in shards of 7."""
     url = str(tmp_path_factory.mktemp("packed"))
     options = PackOptions(resolution=64, shard_samples=7, processes=1)
-    return url, pack(cub.read(cub_source), url, options, progress=False)
+    return url, pack(cub.read(cub_source, birds.NAME), url, options, progress=False)
 
 
 @pytest.fixture(scope="session")

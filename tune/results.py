@@ -7,34 +7,67 @@ STORAGE/NAME/trials/ID/            a run each, with trial.json: values, state, s
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
 from math import log
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from datasets import storage
-from dmgan.config import Tune
+from dmgan.config import ConfigError, Tune
+from dmgan.evaluation.metrics import Score, Value, metrics
 from dmgan.runs.run import Run
 
 __all__ = [
     "FAILED",
     "FINISHED",
     "LEFT",
+    "PAIR",
     "RUNNING",
     "STOPPED",
+    "Change",
+    "Rung",
     "Trial",
+    "check_objective",
     "load_trial",
     "load_trials",
+    "minimised",
     "rungs",
-    "score_of",
+    "score_named",
+    "trial_run",
 ]
-__all__ += ["trial_run"]
 
+PAIR = "pair"  # of FID and R-precision
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped early", "failed"
 LEFT = "not finished"  # the sweep ended before; it goes on if the sweep does
 
 
-@dataclass
-class Trial:
+class Rung(BaseModel):
+    """A trial's scores at a step, the means where a score has a deviation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    score: float  # what the sweep minimises
+    scores: dict[str, float]
+    hours: float  # of workers, until then
+
+
+class Change(BaseModel):
+    """PBT: at `step` the trial went on from the weights of another one with new values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int
+    origin: str  # that trial
+    values: dict[str, Any]
+
+
+class Trial(BaseModel):
+    """What trial.json holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
     id: str
     planned: dict[str, Any]  # values of the keys searched over, as it was begun
     values: dict[str, Any]  # as they are: PBT changes them
@@ -45,17 +78,17 @@ class Trial:
     busy_since: float = 0.0  # when the work began that `hours` has not yet; 0: none is done
     workers: int = 1
     gpu: bool = False
-    rungs: list[dict[str, Any]] = field(default_factory=list)  # step, score, fid, r_precision, inception_score
-    changes: list[dict[str, Any]] = field(default_factory=list)  # pbt: step, from (a trial), values
+    rungs: list[Rung] = []
+    changes: list[Change] = []
 
     @property
     def step(self) -> int:
-        return self.rungs[-1]["step"] if self.rungs else 0
+        return self.rungs[-1].step if self.rungs else 0
 
     @property
     def score(self) -> float | None:
         """At the last rung; smaller is better."""
-        return self.rungs[-1]["score"] if self.rungs else None
+        return self.rungs[-1].score if self.rungs else None
 
     @property
     def is_open(self) -> bool:
@@ -63,7 +96,8 @@ class Trial:
         return self.state in (RUNNING, LEFT)
 
     def last(self, name: str) -> float | None:
-        return self.rungs[-1][name] if self.rungs else None
+        """A score at the last rung."""
+        return self.rungs[-1].scores.get(name) if self.rungs else None
 
     def work_began(self) -> None:
         self.busy_since = time.time()
@@ -79,7 +113,7 @@ class Trial:
         return self.hours + now
 
     def save(self, sweep: Run) -> None:
-        trial_run(sweep, self.id).write_json("trial.json", asdict(self))
+        trial_run(sweep, self.id).write_json("trial.json", self.model_dump())
 
 
 def trial_run(sweep: Run, trial_id: str) -> Run:
@@ -88,7 +122,14 @@ def trial_run(sweep: Run, trial_id: str) -> Run:
 
 def load_trial(sweep: Run, trial_id: str) -> Trial | None:
     run = trial_run(sweep, trial_id)
-    return Trial(**run.read_json("trial.json")) if run.has("trial.json") else None
+    if not run.has("trial.json"):
+        return None
+    try:
+        return Trial.model_validate(run.read_json("trial.json"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"{run.path('trial.json')}: damaged or of another version: {where}: {first['msg']}") from None
 
 
 def load_trials(sweep: Run) -> list[Trial]:
@@ -112,11 +153,29 @@ def rungs(scheduler: str, options: Tune, steps: int) -> list[int]:
     return [*found, steps]
 
 
-def score_of(options: Tune, evaluation: dict[str, Any]) -> float:
-    """What the sweep minimises, of an evaluation.json."""
-    fid, precision = float(evaluation["fid"]), float(evaluation["r_precision"]["mean"])
-    if options.objective == "fid":
-        return fid
-    if options.objective == "r_precision":
-        return 1 - precision
-    return options.fid_weight * log(max(fid, 1e-6)) - (1 - options.fid_weight) * log(max(precision, 1e-6))
+def score_named(name: str) -> Score | None:
+    """The registered score of that name."""
+    return next((score for metric in metrics.values() for score in metric.scores if score.name == name), None)
+
+
+def check_objective(options: Tune) -> None:
+    """Raise ConfigError where `tune.objective` names no score."""
+    if options.objective != PAIR and score_named(options.objective) is None:
+        known = [score.name for metric in metrics.values() for score in metric.scores]
+        raise ConfigError(
+            f"tune.objective={options.objective}: no metric gives it; expected {', '.join(known)} or {PAIR} (`plugins` "
+            "names modules that register more)"
+        )
+
+
+def minimised(options: Tune, values: Mapping[str, Value]) -> float:
+    """What the sweep minimises, of an evaluation's scores. Raises ConfigError where that has no such score."""
+    if options.objective == PAIR:
+        fid, precision = (score_named(name).of(values) for name in ("fid", "r_precision"))  # type: ignore[union-attr]
+        return options.fid_weight * log(max(fid, 1e-6)) - (1 - options.fid_weight) * log(max(precision, 1e-6))
+    score = score_named(options.objective)
+    if score is None or score.name not in values:
+        raise ConfigError(
+            f"tune.objective={options.objective}: not a score of the evaluation, which has {', '.join(values)}"
+        )
+    return score.minimised(values)

@@ -235,7 +235,7 @@ def _check_method(space: Space, config: Config, where: str) -> None:
             f"tune.scheduler=asha: expected none: {where} has a grid of seeds, and their mean would be of those "
             "alone that were not stopped"
         )
-    damsm = config.evaluate.features == "damsm" and options.objective != "r_precision"
+    damsm = config.evaluate.features == "damsm" and options.objective in ("fid", "inception_score", "pair", "kid")
     if damsm and space.of_encoders and (config.pretrain.encoders is None or "model.word_dim" in space.keys):
         raise ConfigError(
             f"evaluate.features=damsm: {where} has {space.of_encoders[0].key}, which changes the encoders and what "

@@ -21,7 +21,18 @@ from dmgan.config import Config, ConfigError, keys_with, known_keys
 from dmgan.runs.run import Run
 from dmgan.runs.samples import sample_captions
 from tune.report.page import write_report
-from tune.results import FAILED, FINISHED, LEFT, RUNNING, STOPPED, Trial, load_trial, load_trials, rungs
+from tune.results import (
+    FAILED,
+    FINISHED,
+    LEFT,
+    RUNNING,
+    STOPPED,
+    Trial,
+    check_objective,
+    load_trial,
+    load_trials,
+    rungs,
+)
 from tune.space import Space, scheduler_of
 from tune.trial import encoders_key, run_trial, trial_config
 
@@ -51,7 +62,8 @@ class _Registry:
             known = load_trials(self._sweep)
             taken = set(self._names.values())
             free = [t for t in known if t.is_open and t.values == values and t.id not in taken]
-            trial = free[0] if free else Trial(f"{len(known) + 1:03d}", values, values, started=time.time())
+            number = f"{len(known) + 1:03d}"
+            trial = free[0] if free else Trial(id=number, planned=values, values=values, started=time.time())
             if not free:
                 trial.save(self._sweep)
             self._names[tune_id] = trial.id
@@ -66,6 +78,7 @@ def run_sweep(config: Config, space: Space, sweep: Run) -> None:
 
     Raises ConfigError where the sweep was started with another space or configuration.
     """
+    check_objective(config.tune)
     state = _begin(config, space, sweep)
     if state["state"] == FINISHED:
         print(f"sweep {sweep.name} is complete, nothing to do: {write_report(sweep)}")
@@ -217,7 +230,7 @@ def _scheduler(config: Config, space: Space, known: list[Trial], stages: list[in
             stand_in = SimpleNamespace(trial_id=f"before-{trial.id}")
             asha.on_trial_add(None, stand_in)
             for rung in trial.rungs:
-                asha.on_trial_result(None, stand_in, rung)
+                asha.on_trial_result(None, stand_in, {"step": rung.step, "score": rung.score})
         return asha
     if kind != "pbt":
         return FIFOScheduler()

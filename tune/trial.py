@@ -25,7 +25,7 @@ from datasets import storage
 from datasets.errors import UserError
 from dmgan.config import Config, keys_with, with_values
 from dmgan.runs.run import Run
-from tune.results import FAILED, FINISHED, RUNNING, Trial, load_trial, score_of, trial_run
+from tune.results import FAILED, FINISHED, RUNNING, Change, Rung, Trial, load_trial, minimised, trial_run
 
 __all__ = ["TrialError", "encoders_key", "run_trial"]
 
@@ -88,11 +88,11 @@ def _follow(trial: Trial, values: dict[str, Any], run: Run, sweep: Run) -> None:
     if origin["trial"] != trial.id:
         other = load_trial(sweep, origin["trial"])
         step = copy_checkpoint(trial_run(sweep, origin["trial"]), run, origin["step"])
-        trial.rungs = [rung for rung in other.rungs if rung["step"] <= step] if other else []
+        trial.rungs = [rung for rung in other.rungs if rung.step <= step] if other else []
         # Its own scores at later steps are of weights that it has no more.
         storage.remove_folder(run.path("evaluations"))
         storage.remove(run.path("evaluation.json"))
-        trial.changes.append({"step": step, "from": origin["trial"], "values": values})
+        trial.changes.append(Change(step=step, origin=origin["trial"], values=values))
     trial.values = values
 
 
@@ -110,21 +110,24 @@ def _to_rung(trial: Trial, config: Config, run: Run, sweep: Run, step: int) -> N
             result = evaluate(config, run, chosen)
     trial.work_ended()
     trial.rungs.append(
-        {
-            "step": step,
-            "score": score_of(config.tune, result),
-            "fid": result["fid"],
-            "r_precision": result["r_precision"]["mean"],
-            "inception_score": result["inception_score"]["mean"],
-            "hours": trial.hours,
-        }
+        Rung(
+            step=step,
+            score=minimised(config.tune, result.values),
+            scores={score.name: score.of(result.values) for score in result.scores},
+            hours=trial.hours,
+        )
     )
 
 
 def _tell(trial: Trial, config: Config) -> None:
     if config.tune.scheduler != "pbt":
-        tune.report(trial.rungs[-1])
+        tune.report(_told(trial.rungs[-1]))
         return
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "origin.json").write_text(json.dumps({"trial": trial.id, "step": trial.step}))
-        tune.report(trial.rungs[-1], checkpoint=tune.Checkpoint.from_directory(folder))
+        tune.report(_told(trial.rungs[-1]), checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def _told(rung: Rung) -> dict[str, Any]:
+    """What Tune's schedulers and searches look at."""
+    return {"step": rung.step, "score": rung.score}

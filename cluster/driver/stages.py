@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -26,8 +25,10 @@ from dmgan.architectures import architectures
 from dmgan.config import Config, ConfigError, keys_with, with_values
 from dmgan.evaluation.features import DAMSM, INCEPTION, check_extractor
 from dmgan.evaluation.metrics.fid import read_moments
-from dmgan.evaluation.protocol import SPLIT, departures, numbers, settings
+from dmgan.evaluation.protocol import SPLIT, departures, numbers
+from dmgan.evaluation.record import Evaluation, read_evaluation
 from dmgan.model.text_encoders import Tokenizer, text_encoders
+from dmgan.runs.loggers import loggers
 from dmgan.runs.run import Run
 from dmgan.runs.samples import samples_of
 
@@ -53,10 +54,12 @@ def complete(config: Config, run: Run) -> bool:
 
 def evaluation_is_current(config: Config, run: Run) -> bool:
     """Whether evaluation.json is of the generator that is there and of what the configuration asks for."""
-    if not run.has("evaluation.json"):
+    from cluster.evaluation.evaluate import candidate, checksum_of
+
+    evaluation = read_evaluation(run)
+    if evaluation is None or evaluation.step != run.trained_steps() or evaluation.weights != config.evaluate.weights:
         return False
-    evaluation = run.read_json("evaluation.json")
-    return bool(evaluation.get("step") == run.trained_steps() and evaluation.get("settings") == settings(config))
+    return evaluation.checksum == checksum_of(config, run, candidate(config, run))
 
 
 def main_job(config: Config, run: Run) -> None:
@@ -144,7 +147,7 @@ def evaluate_stage(
     config: Config, run: Run, steps: Sequence[int] | None = None, save_images: str | None = None
 ) -> None:
     """Score the run's generator, or those of its checkpoints at `steps`; `save_images` gets the generated images."""
-    from cluster.evaluation.evaluate import candidate, evaluate, existing
+    from cluster.evaluation.evaluate import candidate, evaluate, existing, write_evaluation
 
     if steps is None and save_images is None and evaluation_is_current(config, run):
         say("evaluate", "done already")
@@ -159,18 +162,14 @@ def evaluate_stage(
         if result is None:
             with workers_as_one_line("evaluation"):
                 result = evaluate(config, run, chosen, save_images)
-        elif chosen.step == run.trained_steps():
-            run.write_json("evaluation.json", result)
+        else:
+            write_evaluation(run, result)
         _say_scores(result, f"step {chosen.step}: " if steps else "")
 
 
-def _say_scores(result: dict[str, Any], prefix: str) -> None:
-    precision, inception = result["r_precision"], result["inception_score"]
-    line = f"R-precision {100 * precision['mean']:.1f} ± {100 * precision['std']:.1f} %, FID {result['fid']:.3f}, "
-    line += f"IS {inception['mean']:.2f} ± {inception['std']:.2f} (on {result['features']} features)"
-    if "colour_accuracy" in result:
-        line += f", body colour as captioned {100 * result['colour_accuracy']:.1f} %"
-    say("evaluate", prefix + line)
+def _say_scores(result: Evaluation, prefix: str) -> None:
+    figures = ", ".join(f"{score.label} {score.shown(result.values)}" for score in result.scores)
+    say("evaluate", f"{prefix}{figures} (FID and IS on {result.features} features)")
 
 
 def report_stage(config: Config, run: Run, beside: Sequence[Run] = ()) -> None:
@@ -185,6 +184,8 @@ def check_names(config: Config) -> None:
     """Names that nothing registered, and settings that do not go with them, are refused before anything starts."""
     text_encoders.get(config.model.text_encoder)
     architectures.get(config.model.architecture).check(config)
+    for name in config.loggers:
+        loggers.get(name)
 
 
 def check_fixed(config: Config, run: Run, stages: Set[str]) -> None:

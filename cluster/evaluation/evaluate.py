@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import ray
@@ -31,23 +31,23 @@ from datasets.storage.environment import storage_environment
 from datasets.storage.progress import progress_bar
 from dmgan.architectures import build_generator
 from dmgan.config import Config, ConfigError
-from dmgan.evaluation.evaluator import Evaluator, GeneratedSums, RealSums, UnseenCaptions, from_bytes, scores, to_bytes
+from dmgan.evaluation.evaluator import CaptionEncoder, Evaluator, UnseenCaptions
 from dmgan.evaluation.features import describe_extractor
-from dmgan.evaluation.metrics.fid import Moments, read_moments
-from dmgan.evaluation.protocol import SPLIT, describe, numbers, settings
+from dmgan.evaluation.metrics import Settings, Sums
+from dmgan.evaluation.metrics.fid import read_moments
+from dmgan.evaluation.protocol import SPLIT, checksum, describe, settings, wanted_metrics
+from dmgan.evaluation.record import Evaluation, read_evaluation
+from dmgan.evaluation.sums import PartSums, added, from_bytes, scores, to_bytes
 from dmgan.model.generator import Generator
 from dmgan.pixels import png
 from dmgan.runs.run import Run
 from dmgan.training.engine import EngineState
 
-__all__ = ["Candidate", "candidate", "evaluate", "existing", "steps_of"]
+__all__ = ["Candidate", "candidate", "checksum_of", "evaluate", "existing", "steps_of", "write_evaluation"]
 
 _PARTS = 64  # at most, so as many workers have something to do
 _SHOWN = 8  # images of the best and of the worst match
 _CLASSES = 1000  # with more of them a list by class says nothing
-
-_S = TypeVar("_S", RealSums, GeneratedSums)
-_Sums = RealSums | GeneratedSums
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,19 @@ def candidate(config: Config, run: Run, step: int | None = None) -> Candidate:
     return Candidate(generator.eval().requires_grad_(False), wanted, weights)
 
 
-def existing(config: Config, run: Run, chosen: Candidate) -> dict[str, Any] | None:
+def existing(config: Config, run: Run, chosen: Candidate) -> Evaluation | None:
     """The evaluation that is there of these very weights with these settings, if there is one."""
-    name = f"evaluations/{chosen.name}.json"
-    result: dict[str, Any] = run.read_json(name) if run.has(name) else {}
-    same = result.get("settings") == settings(config) and result.get("generator_sha256") == chosen.sha256
-    return result if same else None
+    found = read_evaluation(run, f"evaluations/{chosen.name}.json")
+    return found if found is not None and found.checksum == checksum_of(config, run, chosen) else None
+
+
+def checksum_of(config: Config, run: Run, chosen: Candidate) -> str:
+    """Of all that an evaluation's scores depend on."""
+    return checksum(config, _encoders_sha256(run), chosen.sha256)
+
+
+def _encoders_sha256(run: Run) -> str:
+    return hashlib.sha256(storage.read_bytes(run.path("encoders.safetensors"))).hexdigest()
 
 
 class _Worker:
@@ -113,38 +120,37 @@ class _Worker:
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         torch.backends.cudnn.allow_tf32 = False  # float32, as the protocol says
-        self._config, self._run, self._ready = config, run, False
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._run, self._encoder = run, CaptionEncoder(config, run, device)
         self._evaluator: Evaluator | None = None
 
-    def _with(self, held: list[Any]) -> Evaluator:
+    def feature_dimensions(self) -> int:
+        return self._encoder.feature_dimensions()
+
+    def distinct_captions(self) -> int:
+        return self._encoder.distinct_captions
+
+    def encode(self, first: int, last: int) -> np.ndarray:
+        return self._encoder.encode(first, last).cpu().numpy()
+
+    def _ready(self, held: list[Any], sentences: np.ndarray) -> Evaluator:
         if self._evaluator is None:  # also of a worker that was started again
-            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            self._evaluator = Evaluator(self._config, self._run, ray.get(held[0]), device)
+            self._evaluator = Evaluator(self._encoder, ray.get(held[0]), torch.from_numpy(sentences.copy()))
         return self._evaluator
 
-    def feature_dimensions(self, held: list[Any]) -> int:
-        return self._with(held).feature_dimensions()
-
-    def distinct_captions(self, held: list[Any]) -> int:
-        return self._with(held).distinct_captions
-
-    def encode(self, held: list[Any], first: int, last: int) -> np.ndarray:
-        return self._with(held).encode(first, last).cpu().numpy()
-
-    def part(self, held: list[Any], task: _Task, sentences: np.ndarray, save_images: str | None) -> tuple[_Task, _Sums]:
-        evaluator = self._with(held)
-        if not self._ready:  # a worker that was started again has lost them
-            evaluator.use(torch.from_numpy(sentences.copy()))
-            self._ready = True
+    def part(
+        self, held: list[Any], task: _Task, sentences: np.ndarray, save_images: str | None
+    ) -> tuple[_Task, PartSums]:
+        evaluator = self._ready(held, sentences)
         if task.kind == "real":
-            sums: _Sums = evaluator.real(task.first, task.last)
+            sums = evaluator.real(task.first, task.last)
         else:
             sums = evaluator.score(task.first, task.last, save_images)
         storage.write_bytes(self._run.path(task.file), to_bytes(sums))
         return task, sums
 
-    def images(self, held: list[Any], indices: list[int]) -> np.ndarray:
-        return self._with(held).images(indices).permute(0, 2, 3, 1).cpu().numpy()
+    def images(self, held: list[Any], indices: list[int], sentences: np.ndarray) -> np.ndarray:
+        return self._ready(held, sentences).images(indices).permute(0, 2, 3, 1).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -159,9 +165,7 @@ class _Task:
         return f"{self.folder}/{self.kind}-{self.first:08d}-{self.last:08d}.safetensors"
 
 
-def evaluate(
-    config: Config, run: Run, chosen: Candidate | None = None, save_images: str | None = None
-) -> dict[str, Any]:
+def evaluate(config: Config, run: Run, chosen: Candidate | None = None, save_images: str | None = None) -> Evaluation:
     """Score a generator on unseen captions; returns what it writes to RUN/evaluations/ and, of the run's own, to
     RUN/evaluation.json.
 
@@ -171,69 +175,68 @@ def evaluate(
     started = time.monotonic()
     chosen = chosen or candidate(config, run)
     manifest, _ = load_manifest(config.data.url)
-    about = _protocol(config, run, manifest)
-    folder = f"evaluations/parts-{_hash([about, chosen.sha256, save_images, config.data.draw_birds])}"
-    team = _Team(config, run, chosen.generator, save_images)
+    whole = settings(config, manifest.name)
+    about, same = _protocol(config, run, manifest, whole), checksum_of(config, run, chosen)
+    folder = f"evaluations/parts-{_hash([same, save_images])}"
+    team = _Team(config, run, chosen.generator, whole, save_images)
     try:
         real = _real(config, run, manifest, about, team, folder)
-        images = numbers(config.evaluate).images
-        parts = team.sums(GeneratedSums, _tasks("generated", images, config.evaluate.batch_size, folder))
-        generated = next(parts)
-        for part in parts:
-            generated += part
-        result = scores(config, generated, real)
+        generated = team.total(_tasks("generated", whole.numbers.images, config.evaluate.batch_size, folder))
+        values = scores(generated, real, whole)
         captions = UnseenCaptions(config.data.url, config.evaluate.seed)
-        extremes = _extremes(run, chosen, generated, captions, team)
+        extremes = _extremes(run, chosen, generated["r_precision"], captions, team)
     finally:
         team.dismiss()
-    result |= {
-        "images": images,
-        "features": config.evaluate.features,
-        "step": chosen.step,
-        "weights": chosen.weights,
-        "generator_sha256": chosen.sha256,
-        **extremes,
-        "r_precision_by_class": _by_class(generated, captions),
-        "protocol": about,
-        "settings": settings(config),
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    run.write_json(f"evaluations/{chosen.name}.json", result)
-    if chosen.step == run.trained_steps():
-        run.write_json("evaluation.json", result)
+    result = Evaluation.model_validate(
+        {
+            **values,
+            "images": whole.numbers.images,
+            "features": config.evaluate.features,
+            "step": chosen.step,
+            "weights": chosen.weights,
+            "generator_sha256": chosen.sha256,
+            "checksum": same,
+            "data": config.data.url,
+            **extremes,
+            "r_precision_by_class": _by_class(generated["r_precision"], captions),
+            "protocol": about,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+    )
+    write_evaluation(run, result)
     storage.remove_folder(run.path(folder))
     return result
 
 
-def _protocol(config: Config, run: Run, manifest: Manifest) -> dict[str, Any]:
-    encoders = hashlib.sha256(storage.read_bytes(run.path("encoders.safetensors"))).hexdigest()
+def write_evaluation(run: Run, result: Evaluation) -> None:
+    """Into RUN/evaluations/, and into RUN/evaluation.json where it is of the run's own generator."""
+    run.write_json(f"evaluations/{result.name}.json", result.model_dump())
+    if result.step == run.trained_steps():
+        run.write_json("evaluation.json", result.model_dump())
+
+
+def _protocol(config: Config, run: Run, manifest: Manifest, whole: Settings) -> dict[str, Any]:
+    encoders = _encoders_sha256(run)
     part, given = manifest.split(SPLIT), config.evaluate.real_statistics
     if given is not None:
         real: dict[str, Any] = {"statistics": given, "sha256": hashlib.sha256(storage.read_bytes(given)).hexdigest()}
     else:
         real = {"split": SPLIT, "images": part.samples, "sha256": _hash(asdict(part), 64)}
     extractor = describe_extractor(config.evaluate, encoders, config.objective.gamma3)
-    return describe(config, extractor, real, part.captions_sha256, encoders)
+    return describe(config, whole, extractor, real, part.captions_sha256, encoders)
 
 
-def _real(
-    config: Config, run: Run, manifest: Manifest, about: dict[str, Any], team: _Team, folder: str
-) -> RealSums | Moments:
+def _real(config: Config, run: Run, manifest: Manifest, about: dict[str, Any], team: _Team, folder: str) -> PartSums:
     """From the file that is given, else from the cache beside the runs, else of the split's images."""
     options = config.evaluate
     if options.real_statistics is not None:
         moments = read_moments(options.real_statistics)
         moments.check(team.feature_dimensions(), f"evaluate.real_statistics={options.real_statistics}")
-        return moments
-    gathered = options.kid or options.precision_recall
-    key = _hash([about[name] for name in ("real", "pixels", "extractor", "dtype", "code")] + [gathered])
+        return {"fid": moments.to_sums()}
+    key = _hash([about[name] for name in ("real", "pixels", "extractor", "dtype")] + [sorted(team.metrics)])
     cached = storage.join(run.url.rstrip("/").rpartition("/")[0], ".real-statistics", f"{key}.safetensors")
-    if (sums := _kept(RealSums, cached)) is None:
-        images = manifest.split(SPLIT).samples
-        parts = team.sums(RealSums, _tasks("real", images, options.batch_size, folder))
-        sums = next(parts)
-        for part in parts:
-            sums += part
+    if (sums := team.kept(cached)) is None:
+        sums = team.total(_tasks("real", manifest.split(SPLIT).samples, options.batch_size, folder))
         storage.write_bytes(cached, to_bytes(sums))
     return sums
 
@@ -244,18 +247,14 @@ def _tasks(kind: str, images: int, batch_size: int, folder: str) -> list[_Task]:
     return [_Task(kind, first, min(first + size, images), folder) for first in range(0, images, size)]
 
 
-def _kept(kind: type[_S], url: str) -> _S | None:
-    try:
-        return from_bytes(kind, storage.read_bytes(url))
-    except (storage.MissingError, SafetensorError, ValueError, KeyError):
-        return None  # not there, or damaged: it is computed again
-
-
 class _Team:
     """The actors, started when there is something to do for them."""
 
-    def __init__(self, config: Config, run: Run, generator: Generator, save_images: str | None) -> None:
+    def __init__(
+        self, config: Config, run: Run, generator: Generator, settings: Settings, save_images: str | None
+    ) -> None:
         self._config, self._run, self._generator, self._save = config, run, generator, save_images
+        self._settings, self.metrics = settings, wanted_metrics(settings)
         self._actors: list[Any] = []
         self._sentences: Any = None
         self._held: list[Any] = []
@@ -279,12 +278,20 @@ class _Team:
         self._held = [ray.put(self._generator)]
         self._actors = [kind.remote(config, self._run, storage_environment()) for _ in range(workers)]
         # Each encodes a share of the captions, all score with the whole.
-        captions = ray.get(self._actors[0].distinct_captions.remote(self._held))
+        captions = ray.get(self._actors[0].distinct_captions.remote())
         cuts = [captions * i // workers for i in range(workers + 1)]
-        shares = [actor.encode.remote(self._held, cuts[i], cuts[i + 1]) for i, actor in enumerate(self._actors)]
+        shares = [actor.encode.remote(cuts[i], cuts[i + 1]) for i, actor in enumerate(self._actors)]
         self._sentences = ray.put(np.concatenate(ray.get(shares)))
 
-    def sums(self, kind: type[_S], tasks: list[_Task]) -> Iterator[_S]:
+    def total(self, tasks: list[_Task]) -> PartSums:
+        """The sum of all tasks' parts."""
+        parts = self._sums(tasks)
+        whole = next(parts)
+        for part in parts:
+            whole = added(whole, part, self._settings)
+        return whole
+
+    def _sums(self, tasks: list[_Task]) -> Iterator[PartSums]:
         """Of all tasks in order, so that the float64 sums do not depend on who finished first."""
         folder = tasks[0].folder
         there = set(storage.list_sizes(self._run.path(folder))) if self._run.has(folder) else set()
@@ -293,7 +300,7 @@ class _Team:
             self._start()
         if len(left) < len(tasks):
             print(f"      going on: {len(tasks) - len(left)} of {len(tasks)} parts are there", flush=True)
-        pool, early = ActorPool(self._actors), dict[_Task, _S]()
+        pool, early = ActorPool(self._actors), dict[_Task, PartSums]()
         # Whoever is free takes the next part; those that come before their turn wait.
         fresh = pool.map_unordered(
             lambda actor, task: actor.part.remote(self._held, task, self._sentences, self._save), left
@@ -304,26 +311,34 @@ class _Team:
                 while task in waiting and task not in early:
                     made, sums = next(fresh)
                     early[made] = sums
-                part = early.pop(task) if task in waiting else self._kept_or_new(kind, task)
+                part = early.pop(task) if task in waiting else self._kept_or_new(task)
                 yield part
                 bar.update(task.last - task.first)
 
-    def _kept_or_new(self, kind: type[_S], task: _Task) -> _S:
-        """A part that was kept; made anew where it is damaged."""
-        if (sums := _kept(kind, self._run.path(task.file))) is not None:
+    def kept(self, url: str) -> PartSums | None:
+        """Sums that were written there; None where there are none, or damaged ones: they are computed again."""
+        try:
+            return from_bytes(storage.read_bytes(url), self._settings)
+        except (storage.MissingError, SafetensorError, ValueError, KeyError):
+            return None
+
+    def _kept_or_new(self, task: _Task) -> PartSums:
+        if (sums := self.kept(self._run.path(task.file))) is not None:
             return sums
         self._start()
-        made: tuple[_Task, _S] = ray.get(self._actors[0].part.remote(self._held, task, self._sentences, self._save))
+        made: tuple[_Task, PartSums] = ray.get(
+            self._actors[0].part.remote(self._held, task, self._sentences, self._save)
+        )
         return made[1]
 
     def feature_dimensions(self) -> int:
         self._start()
-        return int(ray.get(self._actors[0].feature_dimensions.remote(self._held)))
+        return int(ray.get(self._actors[0].feature_dimensions.remote()))
 
     def images(self, indices: list[int]) -> np.ndarray:
         """Generated images: uint8 (N, H, W, 3)."""
         self._start()
-        found: np.ndarray = ray.get(self._actors[0].images.remote(self._held, indices))
+        found: np.ndarray = ray.get(self._actors[0].images.remote(self._held, indices, self._sentences))
         return found
 
     def dismiss(self) -> None:
@@ -334,10 +349,10 @@ class _Team:
 
 
 def _extremes(
-    run: Run, chosen: Candidate, generated: GeneratedSums, captions: UnseenCaptions, team: _Team
+    run: Run, chosen: Candidate, found: Sums, captions: UnseenCaptions, team: _Team
 ) -> dict[str, list[dict[str, Any]]]:
     """The images that match their captions best and worst, with a picture: the best above, the worst below."""
-    order = np.argsort(-generated.matching, kind="stable")
+    order = np.argsort(-found["matching"], kind="stable")
     rows = {"best": order[:_SHOWN].tolist(), "worst": order[::-1][:_SHOWN].tolist()}
     images = team.images([*rows["best"], *rows["worst"]])
     both = np.concatenate([np.concatenate(list(half), axis=1) for half in np.split(images, 2)], axis=0)
@@ -345,25 +360,25 @@ def _extremes(
     storage.write_bytes(location, png(both))
     return {
         name: [
-            {"image": k, "caption": captions.texts[c], "score": round(float(generated.matching[k]), 4)}
+            {"image": k, "caption": captions.texts[c], "score": round(float(found["matching"][k]), 4)}
             for k, c in zip(indices, captions.of(indices).tolist(), strict=True)
         ]
         for name, indices in rows.items()
     }
 
 
-def _by_class(generated: GeneratedSums, captions: UnseenCaptions) -> list[dict[str, Any]]:
+def _by_class(found: Sums, captions: UnseenCaptions) -> list[dict[str, Any]]:
     """R-precision of every class, the worst first; nothing where nearly every image is of its own."""
-    classes = captions.classes[captions.of(np.arange(len(generated.found)))]
+    classes = captions.classes[captions.of(np.arange(len(found["found"])))]
     present = np.unique(classes)
     if len(present) > min(_CLASSES, len(classes) // 2):
         return []
-    found = [(int(c), generated.found[classes == c]) for c in present]
+    hits_of = [(int(c), found["found"][classes == c]) for c in present]
     rows = [
-        {"class": captions.class_names[c], "images": len(hits), "r_precision": round(float(hits.mean()), 4)}
-        for c, hits in found
+        {"class_name": captions.class_names[c], "images": len(hits), "r_precision": round(float(hits.mean()), 4)}
+        for c, hits in hits_of
     ]
-    return sorted(rows, key=lambda row: (row["r_precision"], row["class"]))
+    return sorted(rows, key=lambda row: (row["r_precision"], row["class_name"]))
 
 
 def _hash(value: Any, length: int = 16) -> str:

@@ -187,7 +187,7 @@ def _of_run(run: Run) -> tuple[Value, Value | None]:
         raise ConfigError(f"--run {run.url}: run.yaml: not found")
     workers, lines, found = run.read_config().train.workers, run.read_metrics(), {}
     for stage in ("train", "pretrain"):
-        rates = [line["images_per_second"] for line in lines if line["stage"] == stage]
+        rates = [line.images_per_second for line in lines if line.stage == stage]
         if rates:
             middle = sorted(rates)[len(rates) // 2]
             note = f"median of {run.url} on {workers} workers, a worker's part"

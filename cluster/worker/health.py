@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,17 +49,16 @@ class Health:
             raise NonFiniteError(self._dump(row, list(self._steps[row][1].finite)[column], engines))
         self._steps.clear()
 
-    def statistics(self) -> dict[str, Any]:
+    def statistics(self) -> tuple[dict[str, float], list[str]]:
         """Means over steps and workers since the last call, and warnings. Every worker calls it, before `check`."""
         if not self._steps or not self._steps[0][1].statistics:
-            return {}
+            return {}, []
         names = list(self._steps[0][1].statistics)
         rows = torch.stack([torch.stack(list(outcome.statistics.values())) for _, outcome, _ in self._steps])
         means = (collective.all_reduce_sum(rows.mean(0)) / collective.world_size()).tolist()
         line = dict(zip(names, (round(value, 4) for value in means), strict=True))
         self._lines.append(line)
-        warnings = self._warnings(names)
-        return {"statistics": line, **({"warnings": warnings} if warnings else {})}
+        return line, self._warnings(names)
 
     def _warnings(self, names: list[str]) -> list[str]:
         def last(name: str, count: int) -> list[float]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from typing import Any
 
 import ray.train
 import safetensors.torch
@@ -25,6 +24,7 @@ from datasets.stream import Skipped, open_stream
 from dmgan.config import Config
 from dmgan.model import collective
 from dmgan.model.text_encoders import Tokenizer
+from dmgan.runs.metrics import MetricsLine, SkippedSamples
 from dmgan.runs.reading import read_options
 from dmgan.runs.run import Run
 from dmgan.seeds import seed_of
@@ -63,7 +63,7 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
     checkpoints = Checkpoints(run, config.checkpoint.keep, report.warn)
     position = _restore(stage, checkpoints)
     first = collective.rank() == 0
-    recorder = Recorder(run, stage.name, position.step) if first else None
+    recorder = Recorder(run, stage.name, position.step, config.loggers) if first else None
     health, skipped, agreement = Health(run, stage.name), Skipped(), Agreement()
     batches = _batches(stage, config, position, device, skipped)
     since, logged = time.monotonic(), position.step
@@ -79,13 +79,13 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
         health.add(done, outcome, keys)
         note = None
         if done % config.train.log_every == 0 or last:
-            line = _log_line(position, outcome, skipped, (done - logged) / (time.monotonic() - since))
-            line |= health.statistics()
+            rate = (done - logged) / (time.monotonic() - since)
+            line = _log_line(stage.name, position, outcome, skipped, rate, health)
             health.check(stage.engines)
             since, logged = time.monotonic(), done
             if recorder is not None:
                 recorder.line(line)
-            note = f"{line['images_per_second']:.0f} images/s"
+            note = f"{line.images_per_second:.0f} images/s"
         if first:
             report(stage.name, done, stage.steps, note)
             stage.on_step(done)
@@ -124,25 +124,32 @@ def _batches(
         position = replace(position, epoch=position.epoch + 1, batches=0, legs=())
 
 
-def _log_line(position: Position, outcome: Outcome, skipped: Skipped, steps_per_second: float) -> dict[str, Any]:
+def _log_line(
+    stage: str, position: Position, outcome: Outcome, skipped: Skipped, steps_per_second: float, health: Health
+) -> MetricsLine:
     """The line of metrics.jsonl; the one place between checkpoints where the host waits for the device."""
     losses = outcome.losses
     lost = torch.full_like(next(iter(losses.values())), skipped.samples)
     *total, lost_everywhere = collective.all_reduce_sum(torch.stack([*losses.values(), lost]).float()).tolist()
     means = [value / collective.world_size() for value in total]
-    line = {
-        "step": position.step,
-        "epoch": round(position.progress, 3),
-        "images": position.images,
-        "images_per_second": round(steps_per_second * position.world_size * position.batch_size, 2),
-        "losses": {name: round(value, 6) for name, value in zip(losses, means, strict=True)},
-    }
+    replaced = None
     if lost_everywhere:
         reasons = collective.gather_objects(next(chain(skipped.shards, skipped.images), None))
-        line["skipped"] = {"samples": int(lost_everywhere), "reason": next(filter(None, reasons))}
+        replaced = SkippedSamples(samples=int(lost_everywhere), reason=next(filter(None, reasons)))
         skipped.shards.clear()
         skipped.images.clear()
-    return line
+    statistics, warnings = health.statistics()
+    return MetricsLine(
+        stage=stage,
+        step=position.step,
+        epoch=round(position.progress, 3),
+        images=position.images,
+        images_per_second=round(steps_per_second * position.world_size * position.batch_size, 2),
+        losses={name: round(value, 6) for name, value in zip(losses, means, strict=True)},
+        statistics=statistics,
+        warnings=warnings,
+        skipped=replaced,
+    )
 
 
 def _checkpoint(stage: Stage, config: Config, position: Position, checkpoints: Checkpoints) -> None:

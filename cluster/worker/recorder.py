@@ -1,17 +1,18 @@
-"""What a run says of itself while it trains: metrics.jsonl, TensorBoard and Ray's metrics. On rank 0."""
+"""What a run says of itself while it trains: metrics.jsonl, Ray's metrics and the loggers asked for. On rank 0.
+
+A logger is registered under a name (`loggers.register`) that the key `loggers` lists; `tensorboard` is one.
+"""
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from ray.util.metrics import Gauge
-from tensorboardX import SummaryWriter
 
 from datasets import storage
+from dmgan.runs.loggers import Logger, loggers
+from dmgan.runs.metrics import MetricsLine
 from dmgan.runs.run import Run
 
 __all__ = ["Recorder"]
@@ -20,15 +21,29 @@ __all__ = ["Recorder"]
 class Recorder:
     """Takes the lines of one stage; those after `step`, which a resumed run writes again, are dropped first."""
 
-    def __init__(self, run: Run, stage: str, step: int) -> None:
-        self._run, self._stage = run, stage
+    def __init__(self, run: Run, stage: str, step: int, names: Sequence[str]) -> None:
         self._log = MetricsLog(run, stage, step)
-        self._remote = not storage.is_local(run.url)
-        self._folder = Path(tempfile.mkdtemp(prefix="dmgan-tensorboard-") if self._remote else run.path("tensorboard"))
-        self._board = SummaryWriter(str(self._folder / stage), purge_step=step + 1 if step else None)
-        tags = {"run": run.name, "stage": stage}
+        self._loggers: list[Logger] = [RayMetrics(run, stage), *(loggers.get(name)(run, stage, step) for name in names)]
+
+    def line(self, line: MetricsLine) -> None:
+        self._log.append(line)
+        for logger in self._loggers:
+            logger.line(line)
+
+    def save(self) -> None:
+        """Have everything in the run's folder."""
+        self._log.save()
+        for logger in self._loggers:
+            logger.save()
+
+
+class RayMetrics:
+    """Gauges for Prometheus, which Ray serves."""
+
+    def __init__(self, run: Run, stage: str) -> None:
+        self._tags = {"run": run.name, "stage": stage}
         self._gauges = {
-            name: _gauge(f"dmgan_{name}", text, tags)
+            name: _gauge(f"dmgan_{name}", text, self._tags)
             for name, text in (
                 ("images_per_second", "Training images per second, all workers together."),
                 ("step", "Training steps done."),
@@ -37,32 +52,18 @@ class Recorder:
             )
         }
         text = "Losses as minimised, mean over workers."
-        self._losses = Gauge("dmgan_loss", description=text, tag_keys=(*tags, "loss"))
-        self._tags = tags
+        self._losses = Gauge("dmgan_loss", description=text, tag_keys=(*self._tags, "loss"))
 
-    def line(self, line: dict[str, Any]) -> None:
-        self._log.append(line)
-        step = line["step"]
-        for name in ("images_per_second", "epoch"):
-            self._board.add_scalar(name, line[name], step)
-        for group in ("losses", "statistics"):
-            for name, value in line.get(group, {}).items():
-                self._board.add_scalar(f"{group}/{name}", value, step)
-        for warning in line.get("warnings", ()):
-            self._board.add_text("warnings", warning, step)
-        for name, gauge in self._gauges.items():
-            gauge.set(line.get("skipped", {}).get("samples", 0) if name == "skipped_samples" else line[name])
-        for name, value in line["losses"].items():
+    def line(self, line: MetricsLine) -> None:
+        self._gauges["images_per_second"].set(line.images_per_second)
+        self._gauges["step"].set(line.step)
+        self._gauges["epoch"].set(line.epoch)
+        self._gauges["skipped_samples"].set(line.skipped.samples if line.skipped else 0)
+        for name, value in line.losses.items():
             self._losses.set(value, {**self._tags, "loss": name})
 
     def save(self) -> None:
-        """Have everything in the run's folder."""
-        self._log.save()
-        self._board.flush()
-        if self._remote:
-            for path in self._folder.rglob("events.*"):
-                name = path.relative_to(self._folder).as_posix()
-                storage.write_bytes(self._run.path("tensorboard", name), path.read_bytes())
+        pass  # Prometheus asks
 
 
 def _gauge(name: str, text: str, tags: dict[str, str]) -> Gauge:
@@ -78,17 +79,16 @@ class MetricsLog:
 
     def __init__(self, run: Run, stage: str, step: int) -> None:
         self._run, self._saved = run, 0.0
-        kept = [m for m in run.read_metrics() if m["stage"] != stage or m["step"] <= step]
-        self._lines = [json.dumps(line) for line in kept]
-        self._stage = stage
+        self._lines = [line for line in run.read_metrics() if line.stage != stage or line.step <= step]
 
-    def append(self, line: dict[str, Any]) -> None:
+    def append(self, line: MetricsLine) -> None:
         """Add a line; it is in the file within `SAVE_SECONDS` of the next one, or at `save`."""
-        self._lines.append(json.dumps({"stage": self._stage, **line}))
+        self._lines.append(line)
         if time.monotonic() - self._saved > self.SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
         """Write the whole file: object stores cannot append."""
         self._saved = time.monotonic()
-        storage.write_bytes(self._run.path("metrics.jsonl"), ("\n".join(self._lines) + "\n").encode())
+        text = "".join(line.model_dump_json(exclude_defaults=True) + "\n" for line in self._lines)
+        storage.write_bytes(self._run.path("metrics.jsonl"), text.encode())

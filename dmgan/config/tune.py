@@ -15,8 +15,10 @@ class Tune(Section):
     ROLES: ClassVar[tuple[Role, ...]] = ("not searched",)
 
     trials: Positive = key(16, "configurations tried; grids decide it themselves")
-    objective: Literal["fid", "r_precision", "pair"] = key(
-        "fid", "what is best; pair: the smallest fid_weight·ln FID − (1 − fid_weight)·ln R-precision"
+    objective: str = key(
+        "fid",
+        "what is best: a score of evaluation.json, or pair, the smallest fid_weight·ln FID − (1 − fid_weight)·ln "
+        "R-precision",
     )
     fid_weight: Annotated[float, Field(ge=0, le=1)] = key(0.5, "weight of FID in the pair")
     search: Literal["optuna", "random"] | None = key(

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,6 @@ __all__ = [
     "INCEPTION",
     "OWN_WEIGHTS",
     "DamsmFeatures",
-    "Extractor",
     "FidelityFeatures",
     "check_extractor",
     "describe_extractor",
@@ -42,11 +41,6 @@ _INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0
 _INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 _INCEPTION_CLASSES = 1008
 OWN_WEIGHTS = "torch-fidelity's"
-
-
-class Extractor(Protocol):
-    def __call__(self, images: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 images (B, 3, H, W), their DAMSM codes (B, N_w) -> features (B, D) of FID, logits (B, K) of IS."""
 
 
 def check_extractor(options: Evaluate) -> None:
@@ -134,7 +128,8 @@ class FidelityFeatures:
         self._network: Any = network.to(device).eval()
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 images (B, 3, H, W) -> features (B, D) of FID, logits (B, K) of IS."""
         named = self._network.convert_features_tuple_to_dict(self._network(images))
         return named[self._layers["fid"]], named[self._layers["isc"]]
 
@@ -224,5 +219,6 @@ class DamsmFeatures:
     prototypes: Tensor
     gamma3: float
 
-    def __call__(self, images: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes (B, N_w) of images -> features (B, N_w), logits (B, K)."""
         return codes, self.gamma3 * F.normalize(codes, dim=1) @ F.normalize(self.prototypes, dim=1).t()

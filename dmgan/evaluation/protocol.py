@@ -7,29 +7,31 @@ ten folds, IS in ten splits, FID against the test images, 256 pixels, Inception-
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
+from datasets import storage
 from dmgan import __version__
-from dmgan.config import Config, Evaluate
-from dmgan.evaluation.features import OWN_WEIGHTS
-from dmgan.evaluation.metrics.gathered import NEIGHBOURS, kid_protocol
+from dmgan.config import Config, Evaluate, keys_with
+from dmgan.evaluation.features import DAMSM, OWN_WEIGHTS
+from dmgan.evaluation.metrics import Metric, Numbers, Settings, metrics
 
-__all__ = ["PROTOCOLS", "SPLIT", "Numbers", "departures", "describe", "differences", "numbers", "settings"]
+__all__ = [
+    "PROTOCOLS",
+    "SPLIT",
+    "Numbers",
+    "checksum",
+    "departures",
+    "describe",
+    "differences",
+    "numbers",
+    "settings",
+    "wanted_metrics",
+]
 
 SPLIT = "test"
-_NO_SETTINGS = {"enabled", "batch_size"}  # no score depends on them
-
-
-@dataclass(frozen=True)
-class Numbers:
-    images: int
-    distractors: int
-    folds: int  # of R-precision
-    splits: int  # of IS
 
 
 PROTOCOLS = {"paper": Numbers(30000, 99, 10, 10), "quick": Numbers(1000, 99, 10, 10)}
@@ -41,11 +43,35 @@ def numbers(options: Evaluate) -> Numbers:
     return Numbers(**{key: value if (own := getattr(options, key)) is None else own for key, value in named.items()})
 
 
-def settings(config: Config) -> dict[str, Any]:
-    """What of the configuration the scores depend on: an evaluation with the same need not be repeated."""
-    chosen = config.evaluate.model_dump(exclude=_NO_SETTINGS) | asdict(numbers(config.evaluate))
-    gamma3 = {"gamma3": config.objective.gamma3} if config.evaluate.features == "damsm" else {}
-    return {"data": config.data.url, **chosen, **gamma3}
+def settings(config: Config, dataset: str) -> Settings:
+    """What metrics depend on, of a configuration and the name of the dataset."""
+    return Settings(config.evaluate, numbers(config.evaluate), dataset)
+
+
+def wanted_metrics(chosen: Settings) -> dict[str, Metric]:
+    """The registered metrics that an evaluation with these settings has, by name."""
+    return {name: metrics.get(name) for name in metrics.names() if metrics.get(name).wanted(chosen)}
+
+
+def checksum(config: Config, encoders_sha256: str, generator_sha256: str) -> str:
+    """The same for evaluations that must give the same scores: of all that those depend on.
+
+    That is every key whose role is `scores` and the contents of the files they name, the dataset, both networks, and
+    which metrics there are.
+    """
+    keys = [key for key in keys_with("scores") if key != "evaluate.protocol"]  # which decides the numbers alone
+    files = [str(config.value(key)) for key in keys if key in keys_with("path") and config.value(key)]
+    depends = {
+        **{key: config.value(key) for key in keys},
+        **{f"evaluate.{name}": value for name, value in asdict(numbers(config.evaluate)).items()},
+        "files": [hashlib.sha256(storage.read_bytes(file)).hexdigest() for file in files],
+        "data": config.data.url,
+        "gamma3": config.objective.gamma3 if config.evaluate.features == DAMSM else None,
+        "encoders": encoders_sha256,
+        "generator": generator_sha256,
+        "metrics": metrics.names(),
+    }
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
 
 
 def departures(config: Config, extractor: dict[str, Any] | None = None) -> list[str]:
@@ -68,10 +94,16 @@ def departures(config: Config, extractor: dict[str, Any] | None = None) -> list[
 
 
 def describe(
-    config: Config, extractor: dict[str, Any], real: dict[str, Any], captions_sha256: str, encoders_sha256: str
+    config: Config,
+    chosen: Settings,
+    extractor: dict[str, Any],
+    real: dict[str, Any],
+    captions_sha256: str,
+    encoders_sha256: str,
 ) -> dict[str, Any]:
     """The whole protocol, as it is written beside the scores."""
-    options, own, changed = config.evaluate, numbers(config.evaluate), departures(config, extractor)
+    options, own, changed = config.evaluate, chosen.numbers, departures(config, extractor)
+    of_metrics = [metric.protocol(chosen) for metric in wanted_metrics(chosen).values()]
     return {
         "name": f"{options.protocol}, changed" if changed else options.protocol,
         "departures": changed,
@@ -87,18 +119,11 @@ def describe(
         "quantisation": "uint8, rounded to the nearest",
         "extractor": extractor,
         "dtype": {"networks": "float32", "sums": "float64"},
-        "inception_score": {"splits": own.splits},
-        "kid": kid_protocol() if options.kid else None,
-        "precision_recall": {"neighbours": NEIGHBOURS} if options.precision_recall else None,
-        "r_precision": {
-            "r": 1,
-            "distractors": own.distractors,
-            "folds": own.folds,
-            "encoders_sha256": encoders_sha256,
-        },
+        **{name: entry for entries in of_metrics for name, entry in entries.items()},
+        "encoders_sha256": encoders_sha256,
         "seed": options.seed,
         "weights": options.weights,
-        "code": {"version": __version__, "sha256": source_sha256()},
+        "code": {"version": __version__},
     }
 
 
@@ -120,13 +145,3 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 def _short(value: Any) -> str:
     return value[:8] + "…" if isinstance(value, str) and len(value) == 64 else str(value)
-
-
-@cache
-def source_sha256() -> str:
-    """Of the code that makes and scores images."""
-    found = hashlib.sha256()
-    root = Path(__file__).parents[2]
-    for path in sorted(path for folder in ("cluster", "datasets", "dmgan") for path in (root / folder).rglob("*.py")):
-        found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()

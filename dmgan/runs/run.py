@@ -16,6 +16,7 @@ from typing import Any
 import safetensors.torch
 import torch
 import yaml
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -25,6 +26,7 @@ from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.model.build import Encoders, build_encoders
 from dmgan.model.generator import Generator
 from dmgan.model.text_encoders import Tokenizer, text_encoders
+from dmgan.runs.metrics import MetricsLine
 
 __all__ = ["Run", "generator_json", "read_weights"]
 
@@ -60,11 +62,12 @@ class Run:
     def write_config(self, config: Config) -> None:
         storage.write_bytes(self.path("run.yaml"), config.to_yaml().encode())
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[MetricsLine]:
         if not self.has("metrics.jsonl"):
             return []
         with self._well_formed("metrics.jsonl"):
-            return [json.loads(line) for line in storage.read_bytes(self.path("metrics.jsonl")).splitlines() if line]
+            lines = storage.read_bytes(self.path("metrics.jsonl")).splitlines()
+            return [MetricsLine.model_validate_json(line) for line in lines if line]
 
     def read_tokenizer(self, model: Model) -> Tokenizer:
         """The tokenizer of the run's text encoder."""
@@ -129,7 +132,12 @@ class Run:
         try:
             yield
         except (ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, SafetensorError, ConfigError) as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                said = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+            else:
+                said = " ".join(str(error).split())
+            reason = said[:200] or type(error).__name__
             raise ConfigError(f"{self.path(name)}: damaged or not of this model: {reason}") from error
 
 

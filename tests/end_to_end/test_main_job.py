@@ -61,10 +61,10 @@ def test_the_run_holds_what_it_should(undisturbed: Path) -> None:
     run = Run(str(undisturbed))
     assert run.read_config().train.max_steps == 12
     lines = run.read_metrics()
-    trained = [line for line in lines if line["stage"] == "train"]
-    assert [line["step"] for line in trained] == [4, 8, 12]
-    assert [line["images"] for line in trained] == [32, 64, 96]
-    assert all(line["images_per_second"] > 0 and len(line["losses"]) == 9 for line in trained)
+    trained = [line for line in lines if line.stage == "train"]
+    assert [line.step for line in trained] == [4, 8, 12]
+    assert [line.images for line in trained] == [32, 64, 96]
+    assert all(line.images_per_second > 0 and len(line.losses) == 9 for line in trained)
     assert sorted(path.name for path in (undisturbed / "samples").iterdir()) == [
         "step_00000006.png",
         "step_00000012.png",
@@ -190,7 +190,7 @@ def test_a_killed_run_goes_on_to_the_same_generator(
     assert job.start().wait(300) == 0, job.log()
     assert "pretrain: done already" in job.log() or "nothing to do" in job.log()
     assert job.result() == (undisturbed / "generator.safetensors").read_bytes()
-    assert [line["step"] for line in run.read_metrics() if line["stage"] == "train"] == [4, 8, 12]
+    assert [line.step for line in run.read_metrics() if line.stage == "train"] == [4, 8, 12]
 
 
 def test_a_run_goes_on_with_other_workers_and_another_zero_stage(packed: tuple[str, Manifest], tmp_path: Path) -> None:
@@ -210,10 +210,10 @@ def test_a_run_goes_on_with_other_workers_and_another_zero_stage(packed: tuple[s
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"dmgan: warning: {damaged}: damaged" in done.stderr
     run = Run(str(job.folder))
-    lines = [line for line in run.read_metrics() if line["stage"] == "train"]
+    lines = [line for line in run.read_metrics() if line.stage == "train"]
     before = int(reached[0].split("-")[1])
-    assert lines[-1]["step"] == 24 and lines[-1]["images"] == before * 8 + (24 - before) * 4
-    assert lines[-1]["epoch"] == pytest.approx(lines[-1]["images"] / 40, abs=0.001)
+    assert lines[-1].step == 24 and lines[-1].images == before * 8 + (24 - before) * 4
+    assert lines[-1].epoch == pytest.approx(lines[-1].images / 40, abs=0.001)
     assert run.trained_steps() == 24
     state = json.loads((job.folder / "checkpoints" / "train-00000024" / "state.json").read_text())
     assert state["position"]["world_size"] == 1 and state["config"]["deepspeed"]["zero_stage"] == 3

@@ -93,7 +93,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def trains(run: Run, after: int = 0) -> bool:
-    return any(line["stage"] == "train" and line["step"] > after for line in run.read_metrics())
+    return any(line.stage == "train" and line.step > after for line in run.read_metrics())
 
 
 def stopped_with_a_checkpoint(run: Run, ray: RayCluster, job: str) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from dmgan.config import ConfigError, load_config
 from dmgan.launch import main
-from tune.results import rungs, score_of
+from tune.results import minimised, rungs
 from tune.space import load_space, parse_space, presets
 from tune.trial import encoders_key, trial_config
 
@@ -129,7 +129,7 @@ def test_what_is_best() -> None:
         ("pair", {"fid": 2.1, "r_precision": {"mean": 0.5}}),
     ):
         options = load_config("cub", [f"tune.objective={objective}"]).tune
-        assert score_of(options, good) < score_of(options, worse)
+        assert minimised(options, good) < minimised(options, worse)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import ray
 from dmgan.config import Config, load_config, with_values
 from dmgan.runs.run import Run
 from tune import sweep as sweeping
-from tune.results import FINISHED, LEFT, RUNNING, STOPPED, Trial, load_trial, load_trials, trial_run
+from tune.results import FINISHED, LEFT, RUNNING, STOPPED, Rung, Trial, load_trial, load_trials, trial_run
 from tune.space import Space, parse_space
 from tune.sweep import run_sweep
 
@@ -40,24 +40,22 @@ def pretend(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any)
             if pbt:
                 keep_step(trial, sweep)
             score = abs(log(values["optimizer.generator_lr"] / 0.001)) + 10 / step
-            rung = {
-                "step": step,
-                "score": score,
-                "fid": score,
-                "r_precision": 0.1,
-                "inception_score": 1.0,
-                "hours": 1.0,
-            }
+            rung = Rung(
+                step=step,
+                score=score,
+                scores={"fid": score, "r_precision": 0.1, "inception_score": 1.0},
+                hours=1.0,
+            )
             trial.rungs.append(rung)
             trial.hours += 1
             trial.state = FINISHED if step == steps[-1] else RUNNING
             trial.save(sweep)
             if not pbt:
-                tune.report(rung)
+                tune.report({"step": step, "score": score})
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 (Path(folder) / "origin.json").write_text(json.dumps({"trial": trial.id, "step": step}))
-                tune.report(rung, checkpoint=tune.Checkpoint.from_directory(folder))
+                tune.report({"step": step, "score": score}, checkpoint=tune.Checkpoint.from_directory(folder))
 
 
 def keep_step(trial: Trial, sweep: Run) -> None:
@@ -104,7 +102,7 @@ def test_a_sweep_that_a_cap_has_ended_goes_on_with_a_larger_one(settings: list[s
     assert all(load_trial(sweep, trial_id) == trial for trial_id, trial in done.items())
     assert of(trials, FINISHED)
     assert all(trial.step == 9 for trial in of(trials, FINISHED)) and all(t.step < 9 for t in of(trials, STOPPED))
-    best_at_first = min(trials, key=lambda trial: trial.rungs[0]["score"])
+    best_at_first = min(trials, key=lambda trial: trial.rungs[0].score)
     assert best_at_first.state == FINISHED  # what was the best at a rung was not stopped there
     rates = [trial.values["optimizer.generator_lr"] for trial in trials]
     assert len(set(rates)) == 5 and all(1e-4 <= rate <= 1e-2 for rate in rates)
@@ -117,6 +115,6 @@ def test_population_based_training_changes_values_within_their_range(settings: l
     trials = load_trials(sweep)
     assert [trial.id for trial in trials] == ["001", "002"] and len(of(trials, FINISHED)) == 2
     for trial in trials:
-        assert [rung["step"] for rung in trial.rungs] == list(range(3, 25, 3))
+        assert [rung.step for rung in trial.rungs] == list(range(3, 25, 3))
         assert all(1e-4 <= value <= 1e-2 for value in trial.values.values())
     assert any(trial.values != trial.planned for trial in trials)

@@ -10,58 +10,45 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from dmgan.evaluation.metrics import Score
+from dmgan.report.kit import LAYOUT
+from tune.results import Rung
 from tune.space import Parameter
 
-__all__ = ["UNITS", "effect", "importance", "importances", "learning_curves", "parallel", "pareto"]
+__all__ = ["effect", "importance", "importances", "learning_curves", "parallel", "pareto"]
 
-UNITS = {
-    "score": "score (smaller is better)",
-    "fid": "FID (squared feature units, ↓)",
-    "r_precision": "R-precision (share, ↑)",
-    "inception_score": "IS (1 to classes, ↑)",
-}
-_LAYOUT: dict[str, Any] = {
-    "template": "plotly_white",
-    "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
-    "font": {"size": 13},
-    "height": 380,
-    "autosize": True,
-    "legend": {"orientation": "h", "yanchor": "top", "y": -0.22},
-}
 _BINS = 4  # of a range, for means with deviations
 _FEWEST = 4  # trials for importances
 
 
-def learning_curves(curves: dict[str, list[dict[str, Any]]], metric: str, best: str | None) -> go.Figure:
+def learning_curves(curves: dict[str, list[Rung]], score: Score, best: str | None) -> go.Figure:
     """A line a trial (label → rungs), the best one thick."""
     figure = go.Figure()
     for label, rungs in curves.items():
         strong = label == best
         figure.add_scatter(
-            x=[rung["step"] for rung in rungs],
-            y=[rung[metric] for rung in rungs],
+            x=[rung.step for rung in rungs],
+            y=[rung.scores.get(score.name) for rung in rungs],
             mode="lines+markers",
             name=label + (" (best)" if strong else ""),
             line={"width": 4 if strong else 1.5},
             opacity=1 if strong else 0.6,
         )
-    figure.update_layout(**_LAYOUT, xaxis_title="training step", yaxis_title=UNITS[metric], showlegend=len(curves) < 25)
+    figure.update_layout(**LAYOUT, xaxis_title="training step", yaxis_title=score.axis, showlegend=len(curves) < 25)
     return figure
 
 
-def parallel(table: pd.DataFrame, parameters: Sequence[Parameter]) -> go.Figure:
+def parallel(table: pd.DataFrame, parameters: Sequence[Parameter], scores: Sequence[Score]) -> go.Figure:
     """Every trial with a score as a line through its values; ranges over decades have a logarithmic axis."""
     axes = [_axis(table, parameter) for parameter in parameters]
-    axes += [
-        {"label": label, "values": table[name]} for name, label in (("fid", "FID ↓"), ("r_precision", "R-precision ↑"))
-    ]
+    axes += [{"label": f"{score.label} {score.arrow}", "values": table[score.name]} for score in scores]
     figure = go.Figure(
         go.Parcoords(
             dimensions=axes,
             line={"color": table["score"], "colorscale": "Viridis", "showscale": True, "colorbar": {"title": "score"}},
         )
     )
-    figure.update_layout(**{**_LAYOUT, "margin": {"l": 90, "r": 40, "t": 70, "b": 30}})
+    figure.update_layout(**{**LAYOUT, "margin": {"l": 90, "r": 40, "t": 70, "b": 30}})
     return figure
 
 
@@ -112,19 +99,19 @@ def importances(table: pd.DataFrame, parameters: Sequence[Parameter]) -> dict[st
 def importance(shares: dict[str, float]) -> go.Figure:
     names = sorted(shares, key=lambda name: shares[name])
     figure = go.Figure(go.Bar(x=[shares[name] for name in names], y=names, orientation="h"))
-    figure.update_layout(**_LAYOUT, xaxis_title="importance (share, PED-ANOVA)", yaxis_title="")
+    figure.update_layout(**LAYOUT, xaxis_title="importance (share, PED-ANOVA)", yaxis_title="")
     figure.update_yaxes(automargin=True)
     return figure
 
 
-def effect(table: pd.DataFrame, parameter: Parameter, metric: str) -> go.Figure:
+def effect(table: pd.DataFrame, parameter: Parameter, score: Score) -> go.Figure:
     """A metric over a parameter: every trial, and mean ± standard deviation of each value or part of a range."""
     figure = go.Figure()
     listed = parameter.kind in ("choice", "grid")
     values = table[parameter.key].map(str) if listed else table[parameter.key].astype(float)
-    figure.add_scatter(x=values, y=table[metric], mode="markers", name="trials", opacity=0.6, marker={"size": 8})
+    figure.add_scatter(x=values, y=table[score.name], mode="markers", name="trials", opacity=0.6, marker={"size": 8})
     groups = values if listed else _parts(values, parameter)
-    grouped = pd.DataFrame({"x": values, "group": groups, "y": table[metric]}).groupby("group", sort=False)
+    grouped = pd.DataFrame({"x": values, "group": groups, "y": table[score.name]}).groupby("group", sort=False)
     rows = [(_middle(part["x"], parameter), part["y"].mean(), part["y"].std(ddof=0), len(part)) for _, part in grouped]
     rows.sort(key=lambda row: [str(v) for v in parameter.values].index(row[0]) if listed else row[0])
     figure.add_scatter(
@@ -136,7 +123,7 @@ def effect(table: pd.DataFrame, parameter: Parameter, metric: str) -> go.Figure:
         name="mean ± std",
         line={"width": 3},
     )
-    figure.update_layout(**_LAYOUT, xaxis_title=parameter.key, yaxis_title=UNITS[metric])
+    figure.update_layout(**LAYOUT, xaxis_title=parameter.key, yaxis_title=score.axis)
     if listed:
         figure.update_xaxes(type="category", categoryorder="array", categoryarray=[str(v) for v in parameter.values])
     elif parameter.is_logarithmic:
@@ -158,7 +145,7 @@ def _middle(values: pd.Series, parameter: Parameter) -> Any:
     return float(10 ** np.log10(values).mean()) if parameter.is_logarithmic else float(values.mean())
 
 
-def pareto(table: pd.DataFrame) -> go.Figure:
+def pareto(table: pd.DataFrame, fid: Score, precision: Score) -> go.Figure:
     """FID against R-precision; the front are the trials that none beats in both."""
     front = table[[not _beaten(table, row) for _, row in table.iterrows()]].sort_values("fid")
     figure = go.Figure()
@@ -166,7 +153,7 @@ def pareto(table: pd.DataFrame) -> go.Figure:
     figure.add_scatter(
         x=front["fid"], y=front["r_precision"], mode="lines+markers", name="Pareto front", text=front["trial"]
     )
-    figure.update_layout(**_LAYOUT, xaxis_title=UNITS["fid"], yaxis_title=UNITS["r_precision"])
+    figure.update_layout(**LAYOUT, xaxis_title=fid.axis, yaxis_title=precision.axis)
     return figure
 
 

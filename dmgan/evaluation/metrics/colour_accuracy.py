@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.sources.birds import BODY_REGION, COLOURS, body_colour
+from datasets.sources.birds import BODY_REGION, COLOURS, NAME, body_colour
+from dmgan.evaluation.metrics.metric import Metric, Part, Score, Settings, Sums, Value, metrics
 
-__all__ = ["colour_hits"]
+__all__ = ["ColourAccuracy", "colour_hits"]
 
 
 def colour_hits(images: Tensor, captions: Sequence[str]) -> list[bool]:
@@ -25,3 +27,32 @@ def colour_hits(images: Tensor, captions: Sequence[str]) -> list[bool]:
     names = list(COLOURS)
     named = [body_colour(caption) for caption in captions]
     return [names[i] == colour for i, colour in zip(nearest, named, strict=True) if colour is not None]
+
+
+class ColourAccuracy(Metric):
+    """The share of images, of those whose caption names the body's colour, that have it; on the drawn birds alone."""
+
+    scores = (
+        Score(
+            "colour_accuracy",
+            "body colour as captioned",
+            "share of images",
+            "higher",
+            percent=True,
+            digits=1,
+            chance=1 / len(COLOURS),
+        ),
+    )
+
+    def wanted(self, settings: Settings) -> bool:
+        return settings.dataset == NAME  # elsewhere a caption's colour need not be where theirs is
+
+    def generated(self, part: Part, settings: Settings) -> Sums:
+        hits = colour_hits(part.images, part.captions)
+        return {"named": np.array(len(hits)), "hits": np.array(sum(hits))}
+
+    def result(self, generated: Sums, real: Sums, settings: Settings) -> dict[str, Value]:
+        return {"colour_accuracy": float(generated["hits"] / generated["named"])} if generated["named"] else {}
+
+
+metrics.register("colour_accuracy", ColourAccuracy())

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datasets import storage
 from datasets.storage import StorageError
+from dmgan.evaluation.metrics.metric import Metric, Part, Score, Settings, Sums, Value, metrics
 
 __all__ = ["FeatureSums", "Moments", "frechet_distance", "read_moments"]
 
@@ -22,19 +23,30 @@ class Moments:
     mean: np.ndarray
     covariance: np.ndarray
 
+    def to_sums(self) -> Sums:
+        """In place of the sums of real images."""
+        return {"mean": self.mean, "covariance": self.covariance}
+
     def check(self, dimensions: int, where: str) -> None:
         """Raise StorageError unless these are of features of so many dimensions."""
         if len(self.mean) != dimensions:
             raise StorageError(f"{where}: has features of {len(self.mean)} dimensions, the extractor of {dimensions}")
 
 
-@dataclass
+@dataclass(frozen=True)
 class FeatureSums:
     """n, Σ x and Σ x xᵀ of features x (D,); sums of two parts add."""
 
     n: int
     total: np.ndarray  # (D,) float64
     outer: np.ndarray  # (D, D) float64
+
+    @classmethod
+    def from_sums(cls, sums: Sums) -> FeatureSums:
+        return cls(int(sums["n"]), sums["total"], sums["outer"])
+
+    def to_sums(self) -> Sums:
+        return {"n": np.array(self.n), "total": self.total, "outer": self.outer}
 
     @classmethod
     def of(cls, features: Tensor) -> FeatureSums:
@@ -58,6 +70,26 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     cross = np.sqrt(np.linalg.eigvalsh(root @ b.covariance @ root).clip(0)).sum()
     traces = np.trace(a.covariance) + np.trace(b.covariance)
     return float(np.square(a.mean - b.mean).sum() + traces - 2 * cross)
+
+
+class FrechetInceptionDistance(Metric):
+    """FID between all generated images and the real ones, or moments of real ones that were given."""
+
+    scores = (Score("fid", "FID", "squared feature units", "lower", digits=3),)
+
+    def generated(self, part: Part, settings: Settings) -> Sums:
+        return FeatureSums.of(part.features).to_sums()
+
+    def real(self, features: Tensor, settings: Settings) -> Sums:
+        return FeatureSums.of(features).to_sums()
+
+    def result(self, generated: Sums, real: Sums, settings: Settings) -> dict[str, Value]:
+        given = "mean" in real  # as `Moments.to_sums` has them
+        moments = Moments(real["mean"], real["covariance"]) if given else FeatureSums.from_sums(real).moments()
+        return {"fid": frechet_distance(FeatureSums.from_sums(generated).moments(), moments)}
+
+
+metrics.register("fid", FrechetInceptionDistance())
 
 
 def read_moments(url: str) -> Moments:

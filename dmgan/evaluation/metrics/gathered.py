@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
-__all__ = ["NEIGHBOURS", "kernel_inception_distance", "kid_protocol", "precision_recall"]
+from dmgan.evaluation.metrics.metric import Metric, Part, Score, Settings, Sums, Value, metrics
+
+__all__ = ["GatheredFeatures", "kernel_inception_distance", "precision_recall"]
 
 KID_SUBSETS, KID_SUBSET_SIZE, SEED, NEIGHBOURS = 100, 1000, 2020, 3  # torch-fidelity's
-
-
-def kid_protocol() -> dict[str, int]:
-    return {"subsets": KID_SUBSETS, "subset_size": KID_SUBSET_SIZE, "seed": SEED}
 
 
 def kernel_inception_distance(generated: np.ndarray, real: np.ndarray) -> tuple[float, float]:
@@ -41,3 +40,45 @@ def precision_recall(generated: np.ndarray, real: np.ndarray) -> tuple[float, fl
         verbose=False,
     )
     return found["precision"], found["recall"]
+
+
+class GatheredFeatures(Metric):
+    """KID, precision and recall, where they are asked for."""
+
+    scores = (
+        Score("kid", "KID", "squared kernel distance", "lower", digits=4),
+        Score("precision", "precision", "share of generated images", "higher", digits=3),
+        Score("recall", "recall", "share of real images", "higher", digits=3),
+    )
+
+    def wanted(self, settings: Settings) -> bool:
+        return settings.real_images and (settings.options.kid or settings.options.precision_recall)
+
+    def generated(self, part: Part, settings: Settings) -> Sums:
+        return self.real(part.features, settings)
+
+    def real(self, features: Tensor, settings: Settings) -> Sums:
+        return {"features": features.float().cpu().numpy()}
+
+    def add(self, one: Sums, other: Sums) -> Sums:
+        return {"features": np.concatenate([one["features"], other["features"]])}
+
+    def result(self, generated: Sums, real: Sums, settings: Settings) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        if settings.options.kid:
+            mean, std = kernel_inception_distance(generated["features"], real["features"])
+            found["kid"] = {"mean": mean, "std": std}
+        if settings.options.precision_recall:
+            found["precision"], found["recall"] = precision_recall(generated["features"], real["features"])
+        return found
+
+    def protocol(self, settings: Settings) -> dict[str, object]:
+        found: dict[str, object] = {}
+        if settings.options.kid:
+            found["kid"] = {"subsets": KID_SUBSETS, "subset_size": KID_SUBSET_SIZE, "seed": SEED}
+        if settings.options.precision_recall:
+            found["precision_recall"] = {"neighbours": NEIGHBOURS}
+        return found
+
+
+metrics.register("gathered", GatheredFeatures())

@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dmgan.evaluation.metrics.folds import fold_of
+from dmgan.evaluation.metrics.metric import Metric, Part, Score, Settings, Sums, Value, metrics
+
 _ATTEMPTS = 1000  # draws again where one says the same as the own caption
 
-__all__ = ["Distractors", "FoldCounts", "matching_scores"]
+__all__ = ["Distractors", "FoldCounts", "RPrecision", "matching_scores"]
 
 
 class Distractors:
@@ -71,3 +74,31 @@ class FoldCounts:
         filled = self.n > 0
         values = self.hits[filled] / self.n[filled]
         return float(values.mean()), float(values.std())
+
+
+class RPrecision(Metric):
+    """R-precision over the folds that the protocol asks for. Keeps what it found of every image, in their order."""
+
+    scores = (Score("r_precision", "R-precision", "share of images", "higher", percent=True),)
+    _OF_IMAGES = ("matching", "found")
+
+    def generated(self, part: Part, settings: Settings) -> Sums:
+        numbers = settings.numbers
+        counts = FoldCounts.of(part.found, fold_of(part.indices, numbers.images, numbers.folds), numbers.folds)
+        return {"n": counts.n, "hits": counts.hits, "matching": part.matching, "found": part.found}
+
+    def add(self, one: Sums, other: Sums) -> Sums:
+        return {
+            name: np.concatenate([one[name], other[name]]) if name in self._OF_IMAGES else one[name] + other[name]
+            for name in one
+        }
+
+    def result(self, generated: Sums, real: Sums, settings: Settings) -> dict[str, Value]:
+        mean, std = FoldCounts(generated["n"], generated["hits"]).precision()
+        return {"r_precision": {"mean": mean, "std": std}}
+
+    def protocol(self, settings: Settings) -> dict[str, object]:
+        return {"r_precision": {"r": 1, "distractors": settings.numbers.distractors, "folds": settings.numbers.folds}}
+
+
+metrics.register("r_precision", RPrecision())

@@ -51,7 +51,7 @@ def run(untrained: tuple[Run, list[str]], tmp_path: Path) -> Run:
 
 def scored(run: Run, untrained: tuple[Run, list[str]], workers: int, *more: str, **options: Any) -> dict[str, Any]:
     config = load_config(None, [*untrained[1], *SMALL, *BOTH, f"train.workers={workers}", "train.threads=1", *more])
-    return evaluate(config, run, **options)
+    return evaluate(config, run, **options).model_dump()
 
 
 def same(a: dict[str, Any], b: dict[str, Any], rel: float = 1e-6) -> None:

@@ -15,6 +15,7 @@ from datasets.manifest import Manifest
 from dmgan.architectures import build_generator
 from dmgan.config import load_config
 from dmgan.model.build import build_discriminators
+from dmgan.runs.metrics import MetricsLine
 from dmgan.runs.run import Run
 from dmgan.training.engine import PlainEngine
 from tests.small import SMALL
@@ -115,7 +116,8 @@ def test_what_can_be_measured_is(
     assert "before: 600 of encoders" in measured
     run = Run(str(tmp_path / "run"))
     run.write_config(load_config("quickstart", ["train.workers=4"]))
-    Path(run.path("metrics.jsonl")).write_text('{"stage": "train", "step": 1, "images_per_second": 100.0}\n')
+    line = MetricsLine(stage="train", step=1, epoch=0, images=9, images_per_second=100.0, losses={})
+    Path(run.path("metrics.jsonl")).write_text(line.model_dump_json() + "\n")
     of_run = lines([*here, "--run", run.url], capsys)
     assert of_run["one GPU alone"][0].startswith("25.0 images/s") and "on 4 workers" in of_run["one GPU alone"][1]
 

@@ -31,9 +31,9 @@ def test_a_healthy_training_says_how_it_is(tmp_path: Path) -> None:
     health = Health(Run(str(tmp_path)), "train")
     for step in range(3):
         health.add(step + 1, trained.step(batch(), step), ["a"])
-    line = health.statistics()
-    assert set(line) == {"statistics"} and set(line["statistics"]) == {"accuracy_0", "accuracy_1", "diversity"}
-    assert all(0 <= value <= 2 for value in line["statistics"].values())
+    statistics, warnings = health.statistics()
+    assert warnings == [] and set(statistics) == {"accuracy_0", "accuracy_1", "diversity"}
+    assert all(0 <= value <= 2 for value in statistics.values())
     health.check(engines)
     assert not list(tmp_path.iterdir())
 
@@ -84,7 +84,7 @@ def test_a_discriminator_that_has_won_and_a_collapsed_generator_are_warned_of(tm
     said = []
     for step, (accuracy, diversity) in enumerate([(1.0, 0.5)] * 5 + [(0.7, 0.02)] * 3 + [(0.8, 0.6)]):
         health.add(step, outcome(accuracy, diversity), [])
-        said.append(health.statistics().get("warnings", []))
+        said.append(health.statistics()[1])
         health.check({})
     assert [len(warnings) for warnings in said] == [0, 0, 0, 0, 1, 0, 0, 1, 0]
     assert said[4] == ["discriminator 0 has won: tells 100.0 % of the images apart"]

@@ -9,54 +9,64 @@ from safetensors import SafetensorError
 
 from datasets.manifest import Manifest
 from dmgan.config import ConfigError, load_config
-from dmgan.evaluation.evaluator import Evaluator, GeneratedSums, RealSums, UnseenCaptions, from_bytes, scores, to_bytes
+from dmgan.evaluation.evaluator import CaptionEncoder, Evaluator, UnseenCaptions
+from dmgan.evaluation.sums import PartSums, added, from_bytes, scores, to_bytes
 from dmgan.runs.run import Run
 
 
 def evaluator(untrained: tuple[Run, list[str]], *more: str) -> Evaluator:
-    """One that has encoded the captions."""
+    """One whose captions were encoded in two parts."""
     run, settings = untrained
-    made = Evaluator(load_config(None, [*settings, *more]), run, run.load_generator(), torch.device("cpu"))
-    made.use(torch.cat([made.encode(0, 5), made.encode(5, made.distinct_captions)]))
-    return made
+    encoder = CaptionEncoder(load_config(None, [*settings, *more]), run, torch.device("cpu"))
+    sentences = torch.cat([encoder.encode(0, 5), encoder.encode(5, encoder.distinct_captions)])
+    return Evaluator(encoder, run.load_generator(), sentences)
 
 
-def assert_same(a: GeneratedSums, b: GeneratedSums) -> None:
-    np.testing.assert_allclose(a.features.total, b.features.total, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(a.features.outer, b.features.outer, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(a.inception.total, b.inception.total, rtol=1e-6)
-    assert (a.r_precision.hits == b.r_precision.hits).all() and (a.r_precision.n == b.r_precision.n).all()
-    assert (a.colour == b.colour).all()
-    np.testing.assert_allclose(a.matching, b.matching, rtol=1e-4, atol=1e-5)
+def whole_of(made: Evaluator, *parts: PartSums) -> PartSums:
+    total = parts[0]
+    for part in parts[1:]:
+        total = added(total, part, made.settings)
+    return total
+
+
+def assert_same(a: PartSums, b: PartSums) -> None:
+    np.testing.assert_allclose(a["fid"]["total"], b["fid"]["total"], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(a["fid"]["outer"], b["fid"]["outer"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(a["inception_score"]["total"], b["inception_score"]["total"], rtol=1e-6)
+    for name in ("hits", "n"):
+        assert (a["r_precision"][name] == b["r_precision"][name]).all()
+    assert all((a["colour_accuracy"][name] == b["colour_accuracy"][name]).all() for name in ("named", "hits"))
+    np.testing.assert_allclose(a["r_precision"]["matching"], b["r_precision"]["matching"], rtol=1e-4, atol=1e-5)
 
 
 def test_the_scores_do_not_depend_on_how_the_images_are_cut(untrained: tuple[Run, list[str]]) -> None:
     whole = evaluator(untrained).score(0, 40)
     worker = evaluator(untrained, "evaluate.batch_size=3")
-    assert_same(whole, worker.score(0, 5) + worker.score(5, 31) + worker.score(31, 40))
+    assert_same(whole, whole_of(worker, worker.score(0, 5), worker.score(5, 31), worker.score(31, 40)))
     real = worker.real(0, 30)
-    together = worker.real(0, 1) + worker.real(1, 22) + worker.real(22, 30)
-    assert together.features.n == real.features.n == 30
-    np.testing.assert_allclose(together.features.outer, real.features.outer, rtol=1e-6, atol=1e-6)
-    assert scores(worker.config, whole, real)["fid"] > 0
-    assert whole.colour[0] == 40 and (whole.r_precision.n == 10).all()
+    together = whole_of(worker, worker.real(0, 1), worker.real(1, 22), worker.real(22, 30))
+    assert together["fid"]["n"] == real["fid"]["n"] == 30
+    np.testing.assert_allclose(together["fid"]["outer"], real["fid"]["outer"], rtol=1e-6, atol=1e-6)
+    found = scores(whole, real, worker.settings)
+    assert isinstance(found["fid"], float) and found["fid"] > 0
+    assert whole["colour_accuracy"]["named"] == 40 and (whole["r_precision"]["n"] == 10).all()
 
 
 def test_noise_captions_and_distractors_are_functions_of_the_seed(untrained: tuple[Run, list[str]]) -> None:
     first, other = evaluator(untrained).score(0, 10), evaluator(untrained, "evaluate.seed=1").score(0, 10)
     assert_same(first, evaluator(untrained).score(0, 10))
-    assert not np.allclose(first.features.total, other.features.total)
+    assert not np.allclose(first["fid"]["total"], other["fid"]["total"])
 
 
 def test_sums_are_written_and_read(untrained: tuple[Run, list[str]]) -> None:
     made = evaluator(untrained, "evaluate.kid=true")
     whole, real = made.score(0, 20), made.real(0, 30)
-    assert whole.gathered.shape == (20, 16)
-    again = from_bytes(GeneratedSums, to_bytes(whole)), from_bytes(RealSums, to_bytes(real))
-    assert scores(made.config, *again) == scores(made.config, whole, real)
+    assert whole["gathered"]["features"].shape == (20, 16)
+    again = from_bytes(to_bytes(whole), made.settings), from_bytes(to_bytes(real), made.settings)
+    assert scores(*again, made.settings) == scores(whole, real, made.settings)
     assert_same(again[0], whole)
     with pytest.raises((ValueError, SafetensorError)):
-        from_bytes(RealSums, to_bytes(real)[:100])
+        from_bytes(to_bytes(real)[:100], made.settings)
 
 
 def test_every_caption_once_before_any_twice(packed: tuple[str, Manifest]) -> None:

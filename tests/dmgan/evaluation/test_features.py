@@ -45,7 +45,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def features(options: Evaluate, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    found = [FidelityFeatures(options, CPU)(part, part) for part in images.split(7)]
+    found = [FidelityFeatures(options, CPU)(part) for part in images.split(7)]
     return torch.cat([a for a, _ in found]), torch.cat([b for _, b in found])
 
 

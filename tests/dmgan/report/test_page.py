@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,26 @@ import numpy as np
 import pytest
 
 from datasets import storage
-from dmgan.config import load_config
+from dmgan.config import Config, ConfigError, load_config
 from dmgan.evaluation.features import describe_extractor
-from dmgan.evaluation.protocol import departures, describe, differences, settings
+from dmgan.evaluation.protocol import checksum, departures, describe, differences, settings
 from dmgan.pixels import png
+from dmgan.report.kit import render
 from dmgan.report.scores import score_sections
 from dmgan.runs.run import Run
 
 
-def evaluated(run: Run, step: int, *more: str) -> dict[str, Any]:
+def page_of(run: Run, beside: Sequence[Run] = ()) -> str:
+    """The report's scores as they are read."""
+    return render("scores.html", score_sections(run, beside)).decode()
+
+
+def protocol_of(config: Config, real: dict[str, Any]) -> dict[str, Any]:
+    extractor = describe_extractor(config.evaluate, "e" * 64, 10.0)
+    return describe(config, settings(config, "birds"), extractor, real, "c" * 64, "e" * 64)
+
+
+def evaluated(run: Run, step: int, *more: str) -> None:
     """As cluster.evaluation.evaluate writes it, with scores that rise with the step."""
     config = load_config(None, ["data.url=s3://bucket/birds", *more])
     real = {"split": "test", "images": 30, "sha256": "0" * 64}
@@ -33,26 +46,31 @@ def evaluated(run: Run, step: int, *more: str) -> dict[str, Any]:
         "weights": config.evaluate.weights,
         "best": rows,
         "worst": rows[::-1],
-        "r_precision_by_class": [{"class": f"class {c:02d}", "images": 3, "r_precision": c / 30} for c in range(25)],
-        "protocol": describe(config, describe_extractor(config.evaluate, "e" * 64, 10.0), real, "c" * 64, "e" * 64),
-        "settings": settings(config),
+        "r_precision_by_class": [
+            {"class_name": f"class {c:02d}", "images": 3, "r_precision": c / 30} for c in range(25)
+        ],
+        "generator_sha256": "0" * 64,
+        "checksum": "0" * 64,
+        "data": config.data.url,
+        "protocol": protocol_of(config, real),
         "seconds": 1.5,
     }
     name = f"step_{step:08d}-{config.evaluate.weights}"
     run.write_json(f"evaluations/{name}.json", result)
     storage.write_bytes(run.path("evaluations", f"{name}.png"), png(np.zeros((32, 32, 3), np.uint8)))
     run.write_json("evaluation.json", result)
-    return result
 
 
 def test_scores_stand_beside_the_published_ones_with_their_protocol(tmp_path: Path) -> None:
     run = Run(str(tmp_path / "mine"))
-    assert "No evaluation of mine yet" in score_sections(run)
+    assert "No evaluation of mine yet" in page_of(run)
     evaluated(run, 4)
-    page = score_sections(run)
-    assert "<td>DM-GAN</td><td>CUB</td><td>published</td><td>4.75 ± 0.07</td><td>16.09</td>" in page
+    page = page_of(run)
+    assert (
+        "<td>DM-GAN</td><td>CUB</td><td>published</td><td>4.75 ± 0.07</td><td>16.09</td><td>72.31 ± 0.91 %</td>" in page
+    )
     assert "<b>measured here</b>: quick; 1,000 images; damsm features" in page and "20.00 ± 1.00 %" in page
-    assert "IS and FID are on damsm features, not on Inception-v3" in page and "KID 0.1250 ± 0.0100." in page
+    assert "IS and FID are on damsm features, not on Inception-v3" in page and "<td>0.1250 ± 0.0100</td>" in page
     assert "caption &lt;1&gt;" in page and page.count("data:image/png") == 4
     assert "The 10 worst and best of 25." in page and "class 24" in page and "class 12" not in page
     assert "Scores over training" not in page
@@ -64,12 +82,12 @@ def test_scores_of_other_protocols_are_not_compared_silently(tmp_path: Path) -> 
     evaluated(mine, 4)
     evaluated(same, 4)
     evaluated(other, 4, "evaluate.distractors=50", "evaluate.seed=1")
-    assert "not comparable" not in score_sections(mine, [same]) and "do not compare" not in score_sections(mine, [same])
-    page = score_sections(mine, [same, other])
+    assert "not comparable" not in page_of(mine, [same]) and "do not compare" not in page_of(mine, [same])
+    page = page_of(mine, [same, other])
     assert "other is not comparable with mine" in page and "same is not comparable" not in page
     assert "r_precision.distractors 99 and 50; seed 0 and 1" in page
     evaluated(mine, 6, "evaluate.weights=raw")
-    assert "The lines are of different protocols and do not compare: weights ema and raw." in score_sections(mine)
+    assert "The lines are of different protocols and do not compare: weights ema and raw." in page_of(mine)
 
 
 def test_a_protocol_is_the_papers_only_in_everything() -> None:
@@ -81,18 +99,48 @@ def test_a_protocol_is_the_papers_only_in_everything() -> None:
         "features damsm, not inception-v3",
         "pixels 128, not 256",
     ]
-    one = describe(paper, {"name": "x"}, {}, "c", "e")
+    one = describe(paper, settings(paper, "x"), {"name": "x"}, {}, "c", "e")
     assert one["name"] == "paper" and differences(one, {**one, "code": {"version": "other"}}) == []
 
 
-def test_settings_do_not_depend_on_how_numbers_are_given() -> None:
-    assert settings(load_config("cub", [])) == settings(load_config("cub", ["evaluate.images=30000"]))
-    assert settings(load_config("cub", [])) != settings(load_config("cub", ["evaluate.images=30001"]))
+def test_an_evaluation_is_the_same_where_its_scores_must_be() -> None:
+    def sum_of(*more: str, encoders: str = "e", generator: str = "g") -> str:
+        return checksum(load_config("cub", more), encoders, generator)
+
+    whole = sum_of()
+    assert whole == sum_of("evaluate.images=30000") == sum_of("evaluate.batch_size=7", "train.workers=9")
+    others = [["evaluate.images=30001"], ["evaluate.seed=1"], ["data.url=other"], ["evaluate.max_words=9"]]
+    assert len({whole, *(sum_of(*more) for more in others), sum_of(encoders="f"), sum_of(generator="h")}) == 7
+
+
+def test_nothing_in_a_file_becomes_markup(tmp_path: Path) -> None:
+    run, evil = Run(str(tmp_path / "mine")), "<script>alert(1)</script>"
+    evaluated(run, 4)
+    text = json.dumps(run.read_json("evaluation.json"))
+    for harmless in ("caption <1>", "class 24", "bucket/birds"):
+        text = text.replace(harmless, evil if "/" not in harmless else f"bucket/{evil.replace('/', '')}")
+    run.write_json("evaluation.json", json.loads(text))
+    page = page_of(run)
+    assert "<script>alert" not in page and page.count("&lt;script&gt;alert") >= 3
+
+
+def test_a_damaged_evaluation_is_one_line(tmp_path: Path) -> None:
+    run = Run(str(tmp_path / "mine"))
+    evaluated(run, 4)
+    whole = run.read_json("evaluation.json")
+    for changed in (
+        {**whole, "step": "x"},
+        {**whole, "fid": "low"},
+        {k: v for k, v in whole.items() if k != "best"},
+        [],
+    ):
+        run.write_json("evaluation.json", changed)
+        with pytest.raises(ConfigError, match=r"evaluation.json: damaged") as error:
+            page_of(run)
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("key", ["kid", "precision_recall"])
 def test_metrics_of_all_features_need_real_images(key: str) -> None:
-    from dmgan.config import ConfigError
-
     with pytest.raises(ConfigError, match=f"evaluate.{key}=true: needs the features of real images"):
         load_config(None, [f"evaluate.{key}=true", "evaluate.real_statistics=real.npz"])

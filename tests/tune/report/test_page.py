@@ -18,7 +18,7 @@ from dmgan.launch import main
 from dmgan.runs.run import Run
 from tune.report.figures import effect, importances, parallel
 from tune.report.page import write_report
-from tune.results import FAILED, FINISHED, RUNNING, STOPPED, Trial
+from tune.results import FAILED, FINISHED, RUNNING, STOPPED, Rung, Trial, score_named
 from tune.space import Space, load_space, parse_space, presets
 
 SPACE = {
@@ -49,19 +49,17 @@ def sweep(untrained: tuple[Run, list[str]], tmp_path_factory: pytest.TempPathFac
         steps = {FAILED: [], RUNNING: [10], STOPPED: [10]}.get(kind, [10, 30])
         fid = 5 + abs(np.log(weight / 3))
         rungs = [
-            {
-                "step": s,
-                "score": fid / s,
-                "fid": fid / s,
-                "r_precision": 0.5 - fid / 100,
-                "inception_score": 2.0,
-                "hours": 0.1,
-            }
+            Rung(
+                step=s,
+                score=fid / s,
+                scores={"fid": fid / s, "r_precision": 0.5 - fid / 100, "inception_score": 2.0},
+                hours=0.1,
+            )
             for s in steps
         ]
         reason = "step 4: non-finite <loss>" if kind == FAILED else ""
-        started = {"started": float(number), "hours": 0.2}
-        Trial(f"t{number}", values, values, kind, reason, rungs=rungs, **started).save(sweep)
+        about = {"id": f"t{number}", "planned": values, "values": values, "state": kind, "reason": reason}
+        Trial(**about, rungs=rungs, started=float(number), hours=0.2).save(sweep)
         run = Run(sweep.path("trials", f"t{number}"))
         for name in ("encoders.safetensors", "vocabulary.json", "generator.safetensors", "generator.json"):
             shutil.copy(untrained[0].path(name), run.path(name))
@@ -122,8 +120,9 @@ def test_every_preset_has_figures(name: str) -> None:
         table[p.key] = pd.Series([row[p.key] for row in rows], dtype=object)
         if p.kind == "loguniform":
             table.loc[0, p.key] = 1.2 * p.values[1]
-    assert parallel(table, space.parameters) and importances(table, space.parameters)
-    assert all(effect(table, p, "fid") for p in space.parameters)
+    fid = score_named("fid")
+    assert fid is not None and parallel(table, space.parameters, [fid]) and importances(table, space.parameters)
+    assert all(effect(table, p, fid) for p in space.parameters)
 
 
 def test_the_command_writes_it_anew(sweep: Run, capsys: pytest.CaptureFixture[str]) -> None:

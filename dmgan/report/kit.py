@@ -1,0 +1,61 @@
+"""What report pages are made of: templates, pictures and figures that stand in the page itself.
+
+Both reports extend `templates/page.html`, which holds style, scripts and Plotly; nothing is fetched when it is read.
+Templates escape whatever is not `Markup`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import plotly.graph_objects as go
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from dmgan.pixels import png
+
+__all__ = ["LAYOUT", "figure", "percent", "picture", "render"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+LAYOUT: dict[str, Any] = {
+    "template": "plotly_white",
+    "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+    "font": {"size": 13},
+    "height": 380,
+    "autosize": True,
+    "legend": {"orientation": "h", "yanchor": "top", "y": -0.22},
+}
+
+
+def render(template: str, context: Mapping[str, object], folders: Sequence[Path] = ()) -> bytes:
+    """A page from a template of the kit or of `folders`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, _TEMPLATES]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["plotly"] = Markup(get_plotlyjs())
+    return environment.get_template(template).render(context).encode()
+
+
+def picture(pixels: np.ndarray, label: str) -> Markup:
+    """uint8 pixels (H, W, 3) as an <img> without a file; `label` is read where it is not seen."""
+    data = base64.b64encode(png(pixels)).decode()
+    return Markup('<img alt="{}" src="data:image/png;base64,{}">').format(label, data)
+
+
+def figure(made: go.Figure) -> Markup:
+    """An interactive figure."""
+    options = {"responsive": True, "displaylogo": False}
+    return Markup(made.to_html(full_html=False, include_plotlyjs=False, config=options))
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
