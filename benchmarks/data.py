@@ -32,8 +32,7 @@ from datasets.manifest import load_manifest
 from datasets.packing.pack import PackOptions, pack
 from datasets.shards import ReadOptions, read_samples
 from datasets.sources import birds
-from datasets.sources.cub import crop_to_box
-from datasets.sources.records import Record, Source
+from datasets.sources.records import Listed, LocalImage, Record, Source, crop_to_box, list_records
 from datasets.storage.local_s3 import local_s3
 from datasets.stream import open_stream
 
@@ -59,16 +58,18 @@ def photographs(folder: Path, count: int) -> Source:
         path = folder / f"{i:05d}.jpg"
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=94)
         box = (x * scale + (PHOTO[0] - PHOTO[1]) / 2, y * scale, width * scale, height * scale)
-        records.append(Record(path.stem, "train", path, box, tuple(birds.captions(species[i % 150], rng)), i % 150))
+        records.append(
+            Record(path.stem, "train", LocalImage(path), box, tuple(birds.captions(species[i % 150], rng)), i % 150)
+        )
     return Source("benchmark", tuple(records))
 
 
-def released(source: Source) -> int:
+def released(source: Listed) -> int:
     """One epoch as AttnGAN's and DM-GAN's datasets.py do it, with today's Pillow and torch."""
     stored = RESOLUTION * 76 // 64
     batch = []
     for record in source.records:
-        image = Image.open(record.image).convert("RGB")
+        image = Image.open(record.image.open()).convert("RGB")
         assert record.box is not None
         image = crop_to_box(image, record.box)
         scale = stored / min(image.size)
@@ -119,9 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, local_s3(Path(folder) / "s3"):
-        source = photographs(Path(folder) / "photos", options.images)
+        drawn = photographs(Path(folder) / "photos", options.images)
+        source = list_records(drawn)
         disk = str(Path(folder) / "packed")
-        pack(source, disk, PackOptions(resolution=RESOLUTION, shard_samples=200))
+        pack(drawn, disk, PackOptions(resolution=RESOLUTION, shard_samples=200))
         storage.upload_folder(Path(disk), URL, last="manifest.json")
         split = load_manifest(disk)[0].split("train")
         samples, _ = read_samples(disk, split, np.arange(split.samples), ReadOptions())
@@ -133,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "released": lambda _: released(source),
         }
         rates = measure(ways, options.rounds)
-        photo = statistics.mean(record.image.stat().st_size for record in source.records) / 1e3
+        photo = statistics.mean(record.image.size for record in source.records) / 1e3
     stored = statistics.mean(map(len, jpegs)) / 1e3
     print(
         f"\nphotographs of {photo:.0f} kB, stored images of {stored:.0f} kB; {options.images} images, {BATCH} a batch"

@@ -26,7 +26,7 @@ import psutil
 
 from benchmarks.data import photographs
 from datasets.packing.pack import PackOptions, pack
-from datasets.sources.records import Source
+from datasets.sources.records import Source, list_records
 
 ROOT = Path(__file__).parents[1]
 KILLS_A_RUN = 10
@@ -54,7 +54,7 @@ TARGETS = ("worker", "worker", "worker", "driver", "driver and workers")
 
 def dataset(folder: Path) -> str:
     """48 training and 16 test images of 64 pixels."""
-    drawn = photographs(folder / "photos", 64)
+    drawn = list_records(photographs(folder / "photos", 64))
     records = [replace(record, split="test" if i % 4 == 0 else "train") for i, record in enumerate(drawn.records)]
     pack(
         Source("faults", tuple(records)),

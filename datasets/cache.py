@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import tempfile
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from datasets.errors import UserError
 from datasets.manifest import Shard
@@ -95,6 +96,5 @@ class ShardCache:
     def _locked(self, name: str) -> Iterator[None]:
         locks = self.folder / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        with (locks / name).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(locks / name):
             yield

@@ -28,9 +28,10 @@ from pydantic import ValidationError
 from datasets import storage
 from datasets.errors import run_command
 from datasets.manifest import Manifest, Split, well_formed
-from datasets.packing.shard_writer import Item, PackOptions, Part, Written, write_shards
-from datasets.sources import birds, coco, cub, folder
-from datasets.sources.records import Rejection, Source, SourceError
+from datasets.packing.shard_writer import Item, Part, Written, write_shards
+from datasets.registry import import_plugins
+from datasets.sources.options import PackOptions
+from datasets.sources.records import Listed, Rejection, Source, SourceError, list_records, readers
 from datasets.storage.progress import progress_bar
 from datasets.vocabulary import Vocabulary
 
@@ -46,18 +47,18 @@ def pack(source: Source, dest: str, options: PackOptions | None = None, *, progr
     The training split is stored in a random order, which is the same every time, so that neighbours are no kin. Raises
     SourceError where too much is rejected or `dest` holds another dataset, StorageError for one out of reach.
     """
-    options = options or PackOptions()
-    accepted, vocabulary, rejected = _accept(source)
+    options, listed = options or PackOptions(), list_records(source)
+    accepted, vocabulary, rejected = _accept(listed)
     splits = {split: [item for item in accepted if item.record.split == split] for split in ("train", "test")}
     if not any(splits.values()):
         raise SourceError(f"{source.name}: no image is left to pack; {_reasons(rejected)}")
-    identity = _identity(source, options, vocabulary)
+    identity = _identity(listed, options, vocabulary)
     state = storage.join(dest, _STATE)
     if (found := _already_packed(dest, identity)) is not None:
         storage.remove_folder(state)
         return found
     storage.make_folder(dest)
-    limit = _Limit(source, options, dest, rejected)
+    limit = _Limit(listed, options, dest, rejected)
     limit.check()
     _same_or_new(state, identity, dest)
     storage.remove_partial(dest)
@@ -66,10 +67,10 @@ def pack(source: Source, dest: str, options: PackOptions | None = None, *, progr
     with progress_bar(total=len(accepted), desc=f"pack {source.name}", unit="image", disable=not progress) as bar:
         written = write_shards(everything, state, options.processes, bar.update, limit.add)
     rejected += [rejection for part in everything for rejection in written[part.name].rejected]
-    return _finish(source, dest, options, vocabulary, parts, written, rejected, identity)
+    return _finish(listed, dest, options, vocabulary, parts, written, rejected, identity)
 
 
-def _accept(source: Source) -> tuple[list[Item], Vocabulary, list[Rejection]]:
+def _accept(source: Listed) -> tuple[list[Item], Vocabulary, list[Rejection]]:
     """The records that can be packed as far as can be seen without their images."""
     rejected = list(source.rejected)
     vocabulary = source.vocabulary or Vocabulary.build(c for record in source.records for c in record.captions)
@@ -77,7 +78,7 @@ def _accept(source: Source) -> tuple[list[Item], Vocabulary, list[Rejection]]:
     positions = {"train": 0, "test": 0}
     seen: set[str] = set()
     for record in source.records:
-        name = str(record.image)
+        name = record.image.name
         if record.key in seen:
             rejected.append(Rejection(name, f"duplicate key {record.key}"))
             continue
@@ -104,19 +105,12 @@ def _parts(dest: str, split: str, items: Sequence[Item], options: PackOptions) -
     ]
 
 
-def _identity(source: Source, options: PackOptions, vocabulary: Vocabulary) -> str:
+def _identity(source: Listed, options: PackOptions, vocabulary: Vocabulary) -> str:
     """A checksum of all that decides the packed bytes; of the photographs, their names and sizes."""
-
-    def size(path: Path) -> int:
-        try:
-            return path.stat().st_size
-        except (OSError, ValueError):
-            return -1  # it will be rejected
-
     digest = hashlib.sha256(vocabulary.to_json().encode())
     digest.update(options.model_dump_json(include={"resolution", "quality", "shard_samples"}).encode())
     for record in source.records:
-        about = {**record.__dict__, "image": record.image.name, "size": size(record.image)}
+        about = {**record.__dict__, "image": record.image.name.rsplit("/", 1)[-1], "size": record.image.size}
         digest.update(json.dumps(about).encode())
     return digest.hexdigest()
 
@@ -149,9 +143,9 @@ def _same_or_new(state: str, identity: str, dest: str) -> None:
 class _Limit:
     """Counts rejections; too many end the pack, with rejected.jsonl written."""
 
-    def __init__(self, source: Source, options: PackOptions, dest: str, rejected: list[Rejection]) -> None:
+    def __init__(self, source: Listed, options: PackOptions, dest: str, rejected: list[Rejection]) -> None:
         self._dest, self._share, self._rejected = dest, options.max_rejected, list(rejected)
-        named = {str(record.image) for record in source.records} | {r.image for r in source.rejected}
+        named = {record.image.name for record in source.records} | {r.image for r in source.rejected}
         self._images = max(1, len(named))
         self._captions = max(1, sum(len(record.captions) for record in source.records))
 
@@ -183,7 +177,7 @@ def write_rejected(dest: str, rejected: Sequence[Rejection]) -> None:
 
 
 def _finish(
-    source: Source,
+    source: Listed,
     dest: str,
     options: PackOptions,
     vocabulary: Vocabulary,
@@ -228,19 +222,10 @@ def _finish(
     return manifest
 
 
-def read_source(kind: str, source: Path, options: PackOptions) -> Source:
-    """Raises SourceError."""
-    if kind == "coco":
-        return coco.read(source)
-    if kind == "folder":
-        return folder.read(source, options.captions, options.test_share)
-    if kind == "birds":
-        try:
-            birds.ensure(source)
-        except OSError as error:
-            raise SourceError(f"{source}: the birds cannot be drawn there: {error}") from error
-        return cub.read(source, birds.NAME)
-    return cub.read(source)
+def read_source(name: str, source: Path, options: PackOptions) -> Source:
+    """SOURCE by the reader of that format. Raises SourceError, UnknownNameError, PluginError."""
+    import_plugins(options.plugins)
+    return readers.get(name)(source, options)
 
 
 def parse_options(kind: str, assignments: Sequence[str]) -> PackOptions:
@@ -271,7 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         + "\n".join(f"  {k:14} {f.description} ({f.default})" for k, f in PackOptions.model_fields.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("kind", choices=["cub", "coco", "folder", "birds"])
+    parser.add_argument(
+        "format", metavar="FORMAT", help=f"{', '.join(readers.names())}, or one that a plugin registers"
+    )
     parser.add_argument("source", type=Path)
     parser.add_argument("dest")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="repeatable; see below")
@@ -280,8 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(asked: argparse.Namespace) -> int:
-    options = parse_options(asked.kind, asked.set)
-    manifest = pack(read_source(asked.kind, asked.source, options), asked.dest, options)
+    options = parse_options(asked.format, asked.set)
+    manifest = pack(read_source(asked.format, asked.source, options), asked.dest, options)
     for split, part in manifest.splits.items():
         print(f"{split}: {part.samples} images, {part.captions} captions, {part.classes} classes, ", end="")
         print(f"{len(part.shards)} shards, {sum(s.size for s in part.shards) / 1e6:.1f} MB")

@@ -10,40 +10,18 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import webdataset
 from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict, Field
 
 from datasets import storage
 from datasets.manifest import Shard
-from datasets.sources import cub
-from datasets.sources.records import Record, Rejection
+from datasets.sources.options import PackOptions
+from datasets.sources.records import Record, Rejection, crop_to_box
 from datasets.storage.processes import context, process_pool
 
-__all__ = ["Item", "PackOptions", "Part", "Written", "write_shards"]
-
-STORED_PER_RESOLUTION = 76 / 64  # room for the random crop, as in the released code
-
-
-class PackOptions(BaseModel):
-    """What --set sets."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    resolution: Annotated[int, Field(ge=16, description="pixels a side of the images given to training")] = 256
-    quality: Annotated[int, Field(ge=1, le=100, description="of the stored JPEGs")] = 95
-    shard_samples: Annotated[int, Field(gt=0, description="images a shard, at most")] = 1000
-    processes: Annotated[int, Field(ge=0, description="0: one a core")] = 0
-    max_rejected: Annotated[float, Field(ge=0, le=1, description="share of images, or of captions")] = 0.01
-    captions: Annotated[str | None, Field(description="folder: the table's name under SOURCE")] = None
-    test_share: Annotated[float, Field(gt=0, lt=1, description="folder: of images without a split")] = 0.1
-
-    @property
-    def stored_size(self) -> int:
-        """Pixels of the stored images' shorter side."""
-        return round(self.resolution * STORED_PER_RESOLUTION)
+__all__ = ["Item", "Part", "Written", "write_shards"]
 
 
 @dataclass(frozen=True)
@@ -171,7 +149,7 @@ def _write_shard(part: Part, advance: Callable[[int], Any]) -> Written:
                 image = _encode(record, part.options)
             except Exception as error:  # a damaged image makes a decoder raise anything
                 reason = " ".join(str(error).split()) or type(error).__name__
-                rejected.append(Rejection(str(record.image), f"not a readable image: {reason}"))
+                rejected.append(Rejection(record.image.name, f"not a readable image: {reason}"))
                 continue
             finally:
                 advance(1)
@@ -195,11 +173,11 @@ def _write_shard(part: Part, advance: Callable[[int], Any]) -> Written:
 
 def _encode(record: Record, options: PackOptions) -> bytes:
     """The record's image, cropped and resized, as JPEG. Raises what Pillow raises."""
-    with Image.open(record.image) as opened:
+    with record.image.open() as file, Image.open(file) as opened:
         image = (ImageOps.exif_transpose(opened) if record.upright else opened).convert("RGB")
     if record.box is not None:
         try:
-            image = cub.crop_to_box(image, record.box)
+            image = crop_to_box(image, record.box)
         except ValueError:  # Pillow's words speak of coordinates alone
             image = Image.new("RGB", (0, 0))
     if min(image.size) == 0:

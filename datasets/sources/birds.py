@@ -22,6 +22,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from datasets.sources import cub
+from datasets.sources.options import PackOptions
+from datasets.sources.records import Source, SourceError, readers
 from datasets.storage.progress import progress_bar
 
 __all__ = [
@@ -287,3 +290,15 @@ def write(dest: Path, seed: int = 0, images_per_species: int = 12) -> None:
         (root / f"{table}.txt").write_text("\n".join(lines) + "\n")
     for table, lines in split.items():
         (dest / f"{table}.txt").write_text("\n".join(lines) + "\n")
+
+
+def _read(source: Path, options: PackOptions) -> Source:
+    """Draw them first where they are not there yet."""
+    try:
+        ensure(source)
+    except OSError as error:
+        raise SourceError(f"{source}: the birds cannot be drawn there: {error}") from error
+    return cub.read(source, NAME)
+
+
+readers.register("birds", _read)

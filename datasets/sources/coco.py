@@ -13,7 +13,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from datasets.sources.records import Record, Rejection, Source, SourceError, key_of, text_lines
+from datasets.sources.records import LocalImage, Record, Rejection, Source, SourceError, key_of, readers, text_lines
 from datasets.sources.released import Released, read_released
 
 __all__ = ["read"]
@@ -38,7 +38,7 @@ def read(source: Path) -> Source:
     records = []
     for class_id, (name, split) in enumerate((released.names or splits).items()):
         texts = captions.get(name) or _other_captions(source, released, name)
-        records.append(Record(key_of(name), split, _image(source, split, name), None, texts, class_id))
+        records.append(Record(key_of(name), split, LocalImage(_image(source, split, name)), None, texts, class_id))
     twice = tuple(Rejection(name, "named twice in filenames.pickle") for name in released.twice)
     return Source("COCO 2014", tuple(records), released.vocabulary, twice)
 
@@ -67,3 +67,6 @@ def _other_captions(source: Path, released: Released, name: str) -> tuple[str, .
     if path.exists():
         return tuple(line.strip() for line in text_lines(path, _LAYOUT) if line.strip())
     return released.captions.get(name, ())
+
+
+readers.register("coco", lambda source, options: read(source))

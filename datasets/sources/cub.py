@@ -15,12 +15,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
-from datasets.sources.records import Record, Rejection, Source, SourceError, box_of, key_of, text_lines
+from datasets.sources.records import (
+    LocalImage,
+    Record,
+    Rejection,
+    Source,
+    SourceError,
+    box_of,
+    key_of,
+    readers,
+    text_lines,
+)
 from datasets.sources.released import Released, read_released
 
-__all__ = ["crop_to_box", "read"]
+__all__ = ["read"]
 
 _LAYOUT = "CUB-200-2011's layout with captions under text/"
 
@@ -49,7 +57,8 @@ def read(source: Path, name: str = "CUB-200-2011") -> Source:
             raise SourceError(f"{root / 'bounding_boxes.txt'}: no box for image {number} ({path})")
         class_id = released.classes.get(stem, class_ids[stem.split("/")[0]])
         captions = _captions(texts / f"{stem}.txt", released, stem)
-        records.append(Record(key_of(path), split, root / "images" / path, boxes[number], captions, class_id))
+        image = LocalImage(root / "images" / path)
+        records.append(Record(key_of(path), split, image, boxes[number], captions, class_id))
     twice = tuple(Rejection(stem, "named twice in filenames.pickle") for stem in released.twice)
     return Source(name, tuple(records), released.vocabulary, twice)
 
@@ -59,21 +68,6 @@ def _captions(path: Path, released: Released, stem: str) -> tuple[str, ...]:
     if path.exists():
         return tuple(line.strip() for line in text_lines(path, _LAYOUT) if line.strip())
     return released.captions.get(stem, ())
-
-
-def crop_to_box(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
-    """Crop to the square around the box's centre of 1.5 times its larger side, cut at the borders, as released."""
-    x, y, width, height = box
-    reach = int(max(width, height) * 0.75)
-    centre_x, centre_y = int((2 * x + width) / 2), int((2 * y + height) / 2)
-    return image.crop(
-        (
-            max(0, centre_x - reach),
-            max(0, centre_y - reach),
-            min(image.width, centre_x + reach),
-            min(image.height, centre_y + reach),
-        )
-    )
 
 
 def _by_class(source: Path, stems: dict[str, tuple[str, str]]) -> dict[str, str]:
@@ -103,3 +97,6 @@ def _rows(path: Path, columns: int) -> Iterator[list[str]]:
         if len(row) != columns:
             raise SourceError(f"{path}, line {i}: expected {columns} columns, found {len(row)}")
         yield row
+
+
+readers.register("cub", lambda source, options: read(source))

@@ -19,7 +19,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from datasets.sources.records import Record, Rejection, Source, SourceError, box_of, key_of, text_lines
+from datasets.sources.records import (
+    LocalImage,
+    Record,
+    Rejection,
+    Source,
+    SourceError,
+    box_of,
+    key_of,
+    readers,
+    text_lines,
+)
 
 __all__ = ["read"]
 
@@ -49,7 +59,7 @@ def read(source: Path, captions: str | None = None, test_share: float = 0.1) -> 
         Record(
             key=key_of(name),
             split=row.get("split") or _drawn_split(name, test_share),
-            image=source / name,
+            image=LocalImage(source / name),
             box=row.get("box"),
             captions=tuple(row["caption"]),
             class_id=class_ids[str(_class(name, row))],
@@ -161,3 +171,6 @@ def _drawn_split(name: str, test_share: float) -> str:
     """A function of the name alone, so that more images do not move the others to another split."""
     drawn = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
     return "test" if drawn < test_share else "train"
+
+
+readers.register("folder", lambda source, options: read(source, options.captions, options.test_share))

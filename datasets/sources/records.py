@@ -2,20 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
+
+from PIL import Image
 
 from datasets.errors import UserError
+from datasets.registry import Registry
+from datasets.sources.options import PackOptions
 from datasets.vocabulary import Vocabulary
 
-__all__ = ["Record", "Rejection", "Source", "SourceError", "box_of", "key_of", "text_lines"]
+__all__ = [
+    "ImageFile",
+    "Listed",
+    "LocalImage",
+    "MemoryImage",
+    "Reader",
+    "Record",
+    "Rejection",
+    "Source",
+    "SourceError",
+    "box_of",
+    "crop_to_box",
+    "key_of",
+    "list_records",
+    "readers",
+    "text_lines",
+]
 
 
 class SourceError(UserError):
     """The source folder is not what the reader expects; one line naming the file."""
+
+
+class ImageFile(Protocol):
+    """An image that can be opened: a file, bytes in a tar, a cell of a table. It travels to the processes that pack."""
+
+    @property
+    def name(self) -> str:
+        """For messages; with `size` it identifies the image."""
+
+    @property
+    def size(self) -> int:
+        """Bytes; −1 where they cannot be told."""
+
+    def open(self) -> BinaryIO:
+        """Raises OSError."""
+
+
+@dataclass(frozen=True)
+class LocalImage:
+    """A file."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def size(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except (OSError, ValueError):
+            return -1  # it will be rejected
+
+    def open(self) -> BinaryIO:
+        return self.path.open("rb")
+
+
+@dataclass(frozen=True)
+class MemoryImage:
+    """An image file's bytes that were read already."""
+
+    name: str
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def open(self) -> BinaryIO:
+        return io.BytesIO(self.content)
 
 
 @dataclass(frozen=True)
@@ -24,7 +96,7 @@ class Record:
 
     key: str
     split: str  # train or test
-    image: Path
+    image: ImageFile
     box: tuple[float, float, float, float] | None  # x, y, width, height in pixels
     captions: tuple[str, ...]
     class_id: int
@@ -42,12 +114,41 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Source:
-    """A source read: its records in order, and the words' numbers where the source fixes them."""
+    """A source read: its records in order, and the words' numbers where the source fixes them.
+
+    Records may be made as they are asked for; a rejection among them is one of `rejected`.
+    """
+
+    name: str
+    records: Iterable[Record | Rejection]
+    vocabulary: Vocabulary | None = None
+    rejected: tuple[Rejection, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A source whose records are all there."""
 
     name: str
     records: tuple[Record, ...]
-    vocabulary: Vocabulary | None = None
-    rejected: tuple[Rejection, ...] = field(default=())
+    vocabulary: Vocabulary | None
+    rejected: tuple[Rejection, ...]
+
+
+def list_records(source: Source) -> Listed:
+    """The source with its records made."""
+    entries = list(source.records)
+    return Listed(
+        source.name,
+        tuple(entry for entry in entries if isinstance(entry, Record)),
+        source.vocabulary,
+        (*source.rejected, *(entry for entry in entries if isinstance(entry, Rejection))),
+    )
+
+
+Reader = Callable[[Path, PackOptions], Source]  # of a source; raises SourceError
+
+readers: Registry[Reader] = Registry("format", "FORMAT")
 
 
 def key_of(path: str) -> str:
@@ -75,3 +176,18 @@ def text_lines(path: Path, expected: str) -> list[str]:
         raise SourceError(f"{path}: not found; expected {expected}") from None
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def crop_to_box(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
+    """Crop to the square around the box's centre of 1.5 times its larger side, cut at the borders, as released."""
+    x, y, width, height = box
+    reach = int(max(width, height) * 0.75)
+    centre_x, centre_y = int((2 * x + width) / 2), int((2 * y + height) / 2)
+    return image.crop(
+        (
+            max(0, centre_x - reach),
+            max(0, centre_y - reach),
+            min(image.width, centre_x + reach),
+            min(image.height, centre_y + reach),
+        )
+    )

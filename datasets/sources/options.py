@@ -1,0 +1,29 @@
+"""What `datasets.pack --set` sets."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["PackOptions"]
+
+STORED_PER_RESOLUTION = 76 / 64  # room for the random crop, as in the released code
+
+
+class PackOptions(BaseModel):
+    """What --set sets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resolution: int = Field(256, ge=16, description="pixels a side of the images given to training")
+    quality: int = Field(95, ge=1, le=100, description="quality of the stored JPEGs")
+    shard_samples: int = Field(1000, gt=0, description="images a shard, at most")
+    processes: int = Field(0, ge=0, description="processes that encode; 0: one a core")
+    max_rejected: float = Field(0.01, ge=0, le=1, description="share of images, or of captions, that may be left out")
+    captions: str | None = Field(None, description="folder: name of the table under SOURCE")
+    test_share: float = Field(0.1, gt=0, lt=1, description="folder: share of test images among those without a split")
+    plugins: tuple[str, ...] = Field((), description="Python modules whose import registers further formats")
+
+    @property
+    def stored_size(self) -> int:
+        """Pixels of the stored images' shorter side."""
+        return round(self.resolution * STORED_PER_RESOLUTION)
