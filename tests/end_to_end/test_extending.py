@@ -127,7 +127,7 @@ def test_an_unknown_format_and_objective_list_what_there_is(tmp_path: Path, caps
     from dmgan.launch import main
 
     assert pack(["parquet", str(tmp_path), str(tmp_path / "out")]) == 2
-    assert "FORMAT=parquet: no such format; registered are birds, cub, coco, folder" in capsys.readouterr().err
+    assert "FORMAT=parquet: no such format; registered are cub, birds, coco, folder" in capsys.readouterr().err
     objective = ["--set", "tune.objective=beauty"]
     assert main(["tune", "--search", "tiny", "--storage", str(tmp_path), *objective]) == 2
     assert "tune.objective=beauty: no metric gives it; expected inception_score, fid," in capsys.readouterr().err

@@ -78,9 +78,9 @@ def test_the_run_holds_what_it_should(undisturbed: Path) -> None:
     assert evaluation["images"] == 320 and evaluation["features"] == "damsm" and evaluation["step"] == 12
     assert evaluation["fid"] > 0 and evaluation["inception_score"]["mean"] >= 1
     assert 0 <= evaluation["r_precision"]["mean"] <= 1 and 0 <= evaluation["colour_accuracy"] <= 1
-    page = (undisturbed / "report.html").read_text()
-    assert page.count("data:image/png;base64") > 20 and page.count("Plotly.newPlot(") > 8
-    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page.split("<body>")[1])  # nothing is fetched
+    page = (undisturbed / "report.html").read_text().rpartition("<body>")[2]
+    assert page.count("data:image/png;base64") > 20 and page.count("Plotly.newPlot(") >= 7
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)  # nothing is fetched
     assert "not on Inception-v3" in page
 
 
