@@ -122,7 +122,7 @@ def test_an_evaluation_whose_driver_is_killed_goes_on_with_another_number_of_wor
     again = launch(arguments)
     assert again.returncode == 0 and "evaluate: done already" in again.stdout
     curve = launch([*arguments, "--workers", "1", "--steps", "all"])
-    assert curve.returncode == 0 and "evaluate: step 8: R-precision" in curve.stdout, curve.stderr
+    assert curve.returncode == 0 and "evaluate: step 8: IS " in curve.stdout, curve.stderr
     assert run.read_json("evaluations/step_00000008-ema.json")["fid"] != after["fid"]
     assert run.read_json("evaluations/step_00000012-ema.json")["fid"] == pytest.approx(after["fid"], rel=1e-6)
     here = ["--storage", str(undisturbed.parent)]
