@@ -130,7 +130,7 @@ def test_training_over_two_nodes_goes_on_when_one_is_cut_off(
     assert job.returncode == 0, output
     lines = [line for line in run.read_metrics() if line.stage == "train"]
     assert [line.step for line in lines] == list(range(1, 61))
-    sizes = [b["images"] - a["images"] for a, b in pairwise(lines)]
+    sizes = [b.images - a.images for a, b in pairwise(lines)]
     changed = sizes.index(4)  # one worker's images a step, where two had 8
     assert changed >= 3 and set(sizes[:changed]) == {8} and set(sizes[changed:]) == {4}
     assert run.trained_steps() == 60 and run.has("report.html")
