@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from datasets import storage
 from dmgan.config import ConfigError, Tune
 from dmgan.evaluation.metrics import Score, Value, metrics
-from dmgan.runs.run import Run
+from dmgan.runs.run import Run, first_problem
 
 __all__ = [
     "FAILED",
@@ -127,9 +127,7 @@ def load_trial(sweep: Run, trial_id: str) -> Trial | None:
     try:
         return Trial.model_validate(run.read_json("trial.json"))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{run.path('trial.json')}: damaged or of another version: {where}: {first['msg']}") from None
+        raise ConfigError(f"{run.path('trial.json')}: damaged or of another version: {first_problem(error)}") from None
 
 
 def load_trials(sweep: Run) -> list[Trial]:

@@ -48,8 +48,10 @@ def complete(config: Config, run: Run) -> bool:
     if not (run.has("run.yaml") and run.has("generator.json") and run.has("report.html")):
         return False
     about = run.read_json("generator.json")
-    evaluated = not config.evaluate.enabled or evaluation_is_current(config, run)
-    return bool(run.read_config() == config and about["step"] >= about["steps"] > 0 and evaluated)
+    finished = about["step"] >= about["steps"] > 0
+    if run.read_config() != config or not finished:
+        return False
+    return not config.evaluate.enabled or evaluation_is_current(config, run)  # which reads the networks
 
 
 def evaluation_is_current(config: Config, run: Run) -> bool:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from datasets import storage
 from dmgan.config import ConfigError
 from dmgan.evaluation.metrics import Score, Value, scores_of
-from dmgan.runs.run import Run
+from dmgan.runs.run import Run, first_problem
 
 __all__ = ["ClassScore", "Evaluation", "Extreme", "evaluations_of", "read_evaluation"]
 
@@ -86,10 +86,8 @@ def read_evaluation(run: Run, name: str = EVALUATION) -> Evaluation | None:
     try:
         return Evaluation.model_validate(run.read_json(name))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise ConfigError(
-            f"{run.path(name)}: damaged or of another version ({where}: {first['msg'].lower()}); run `python -m "
+            f"{run.path(name)}: damaged or of another version ({first_problem(error)}); run `python -m "
             "dmgan.launch evaluate` again"
         ) from None
 

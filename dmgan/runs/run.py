@@ -28,7 +28,7 @@ from dmgan.model.generator import Generator
 from dmgan.model.text_encoders import Tokenizer, text_encoders
 from dmgan.runs.metrics import MetricsLine
 
-__all__ = ["Run", "generator_json", "read_weights"]
+__all__ = ["Run", "first_problem", "generator_json", "read_weights"]
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,17 @@ class Run:
             yield
         except (ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, SafetensorError, ConfigError) as error:
             if isinstance(error, ValidationError):
-                first = error.errors()[0]
-                said = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+                said = first_problem(error)
             else:
                 said = " ".join(str(error).split())
             reason = said[:200] or type(error).__name__
             raise ConfigError(f"{self.path(name)}: damaged or not of this model: {reason}") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where a file's content is first not what was expected, and what that was."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
 
 
 def generator_json(config: Config, step: int, steps: int) -> bytes:
