@@ -48,10 +48,11 @@ def complete(config: Config, run: Run) -> bool:
     if not (run.has("run.yaml") and run.has("generator.json") and run.has("report.html")):
         return False
     about = run.read_json("generator.json")
-    finished = about["step"] >= about["steps"] > 0
-    if run.read_config() != config or not finished:
-        return False
-    return not config.evaluate.enabled or evaluation_is_current(config, run)  # which reads the networks
+    finished = bool(about["step"] >= about["steps"] > 0)
+    # The last look reads the networks.
+    return (
+        finished and run.read_config() == config and (not config.evaluate.enabled or evaluation_is_current(config, run))
+    )
 
 
 def evaluation_is_current(config: Config, run: Run) -> bool:
