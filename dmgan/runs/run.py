@@ -132,10 +132,7 @@ class Run:
         try:
             yield
         except (ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, SafetensorError, ConfigError) as error:
-            if isinstance(error, ValidationError):
-                said = first_problem(error)
-            else:
-                said = " ".join(str(error).split())
+            said = first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
             reason = said[:200] or type(error).__name__
             raise ConfigError(f"{self.path(name)}: damaged or not of this model: {reason}") from error
 
