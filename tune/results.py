@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from math import log
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -60,7 +59,7 @@ class Change(BaseModel):
 
     step: int
     origin: str  # that trial
-    values: dict[str, Any]
+    values: dict[str, object]
 
 
 class Trial(BaseModel):
@@ -69,8 +68,8 @@ class Trial(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str
-    planned: dict[str, Any]  # values of the keys searched over, as it was begun
-    values: dict[str, Any]  # as they are: PBT changes them
+    planned: dict[str, object]  # values of the keys searched over, as it was begun
+    values: dict[str, object]  # as they are: PBT changes them
     state: str = RUNNING
     reason: str = ""  # of failing or stopping, one line
     started: float = 0.0  # seconds since 1970

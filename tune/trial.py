@@ -11,14 +11,14 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray import tune
 
 from cluster.driver import stages
 from cluster.driver.failures import reason_of, workers_as_one_line
-from cluster.evaluation.evaluate import candidate, evaluate, existing
+from cluster.evaluation.candidate import candidate, current_evaluation
+from cluster.evaluation.evaluate import evaluate
 from cluster.placement import uses_gpus
 from cluster.worker.checkpoints import copy_checkpoint
 from datasets import storage
@@ -43,10 +43,11 @@ def encoders_key(config: Config) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
 
 
-def run_trial(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any) -> None:
-    """What Ray Tune calls, in a process of its own, to train to each of `steps`; `registry` is the sweep's actor."""
-    os.environ.update(ray.get(registry.environment.remote()))
-    trial_id = ray.get(registry.claim.remote(str(tune.get_context().get_trial_id()), values))
+def run_trial(values: dict[str, object], sweep: Run, steps: list[int], names: ray.actor.ActorHandle) -> None:
+    """What Ray Tune calls, in a process of its own, to train to each of `steps`; `names` is the
+    sweep's TrialNames."""
+    os.environ.update(ray.get(names.environment.remote()))
+    trial_id = ray.get(names.claim.remote(str(tune.get_context().get_trial_id()), values))
     trial, run = load_trial(sweep, trial_id), trial_run(sweep, trial_id)
     assert trial is not None  # `claim` has written it
     trial.state, trial.reason = RUNNING, ""
@@ -73,12 +74,12 @@ def run_trial(values: dict[str, Any], sweep: Run, steps: list[int], registry: An
         raise TrialError(trial.reason) from None  # where in Ray it was says nothing to a reader of the table
 
 
-def trial_config(base: Config, values: dict[str, Any]) -> Config:
+def trial_config(base: Config, values: dict[str, object]) -> Config:
     """The sweep's configuration with a trial's values."""
     return with_values(base, values)
 
 
-def _follow(trial: Trial, values: dict[str, Any], run: Run, sweep: Run) -> None:
+def _follow(trial: Trial, values: dict[str, object], run: Run, sweep: Run) -> None:
     """After PBT's exploitation: go on from the other trial's checkpoint, with this trial's new values."""
     given = tune.get_checkpoint()
     if given is None:
@@ -104,7 +105,7 @@ def _to_rung(trial: Trial, config: Config, run: Run, sweep: Run, step: int) -> N
     staged = with_values(config, {"train.max_steps": step, "train.epochs": _ENDLESS})
     stages.training_stages(staged, run)
     chosen = candidate(config, run)
-    result = existing(config, run, chosen)
+    result = current_evaluation(run, chosen)
     if result is None:
         with workers_as_one_line("evaluation"):
             result = evaluate(config, run, chosen)
@@ -128,6 +129,6 @@ def _tell(trial: Trial, config: Config) -> None:
         tune.report(_told(trial.rungs[-1]), checkpoint=tune.Checkpoint.from_directory(folder))
 
 
-def _told(rung: Rung) -> dict[str, Any]:
+def _told(rung: Rung) -> dict[str, object]:
     """What Tune's schedulers and searches look at."""
     return {"step": rung.step, "score": rung.score}

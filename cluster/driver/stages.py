@@ -45,24 +45,22 @@ def say(stage: str, text: str) -> None:
 
 def complete(config: Config, run: Run) -> bool:
     """Whether every stage of this very configuration is done."""
-    if not (run.has("run.yaml") and run.has("generator.json") and run.has("report.html")):
+    record = run.read_generator_record()
+    if record is None or not (run.has("run.yaml") and run.has("report.html")):
         return False
-    about = run.read_json("generator.json")
-    finished = bool(about["step"] >= about["steps"] > 0)
+    finished = record.step >= record.steps > 0
     # The last look reads the networks.
-    return (
-        finished and run.read_config() == config and (not config.evaluate.enabled or evaluation_is_current(config, run))
-    )
+    return finished and run.read_config() == config and (not config.evaluate.enabled or _is_evaluated(config, run))
 
 
-def evaluation_is_current(config: Config, run: Run) -> bool:
+def _is_evaluated(config: Config, run: Run) -> bool:
     """Whether evaluation.json is of the generator that is there and of what the configuration asks for."""
-    from cluster.evaluation.evaluate import candidate, checksum_of
+    from cluster.evaluation.candidate import candidate
 
     evaluation = read_evaluation(run)
     if evaluation is None or evaluation.step != run.trained_steps() or evaluation.weights != config.evaluate.weights:
         return False
-    return evaluation.checksum == checksum_of(config, run, candidate(config, run))
+    return evaluation.checksum == candidate(config, run).checksum
 
 
 def main_job(config: Config, run: Run) -> None:
@@ -103,7 +101,8 @@ def prepared(
 def training_stages(config: Config, run: Run, until: str = "train") -> None:
     """Pre-train the encoders and, `until` "train", the GAN, as far as they are not trained yet."""
     manifest, _ = load_manifest(config.data.url)
-    if until == "train" and run.has("generator.json") and run.read_json("generator.json")["steps"] == 0:
+    record = run.read_generator_record()
+    if until == "train" and record is not None and record.is_imported:
         raise ConfigError(
             f"{run.url}: holds an imported generator, which training would replace; start another run with --name and "
             f"--set pretrain.encoders={run.url}"
@@ -150,18 +149,21 @@ def evaluate_stage(
     config: Config, run: Run, steps: Sequence[int] | None = None, save_images: str | None = None
 ) -> None:
     """Score the run's generator, or those of its checkpoints at `steps`; `save_images` gets the generated images."""
-    from cluster.evaluation.evaluate import candidate, evaluate, existing, write_evaluation
+    from cluster.evaluation.candidate import candidate, current_evaluation
+    from cluster.evaluation.evaluate import evaluate, write_evaluation
 
-    if steps is None and save_images is None and evaluation_is_current(config, run):
-        say("evaluate", "done already")
-        return
     wanted: Sequence[int | None] = steps or [None]
     candidates = [candidate(config, run, step) for step in wanted]
+    if steps is None and save_images is None:
+        evaluation = read_evaluation(run)
+        if evaluation is not None and evaluation.checksum == candidates[0].checksum:
+            say("evaluate", "done already")
+            return
     own, changed = numbers(config.evaluate), departures(config)
     protocol = config.evaluate.protocol + (f" with {', '.join(changed)}" if changed else "")
     say("evaluate", f"{own.images} images from unseen captions, protocol {protocol}")
     for chosen in candidates:
-        result = existing(config, run, chosen) if save_images is None else None
+        result = current_evaluation(run, chosen) if save_images is None else None
         if result is None:
             with workers_as_one_line("evaluation"):
                 result = evaluate(config, run, chosen, save_images)

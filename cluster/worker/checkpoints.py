@@ -1,18 +1,17 @@
 """A run's training checkpoints: whole or not at all, held to checksums, written beside training.
 
 RUN/checkpoints/STAGE-00000250/
-    state.json      stage, step, position in the data, configuration, every other file's size and SHA-256; written last
+    state.json      position in the data, configuration, every other file's size and SHA-256; written last
     NETWORK.safetensors, average.safetensors, vocabulary.json
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
+from cluster.worker.state import CheckpointState, SavedFile
 from datasets import storage
 from datasets.storage import MissingError, StorageError
 from dmgan.runs.run import Run, generator_json
@@ -34,10 +33,10 @@ class Checkpoints:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
-    def save(self, state: dict[str, Any], files: Mapping[str, Content], exports: Mapping[str, Content]) -> None:
+    def save(self, state: CheckpointState, files: Mapping[str, Content], exports: Mapping[str, Content]) -> None:
         """Start to write `exports` into the run's folder, then a checkpoint of `files`; waits for the one before.
 
-        `state` names its stage and step. Contents are made while training goes on, so they must hold copies. Raises
+        `state` names no files yet. Contents are made while training goes on, so they must hold copies. Raises
         what the checkpoint before failed with.
         """
         self.wait()
@@ -49,7 +48,7 @@ class Checkpoints:
             self._writing.result()
             self._writing = None
 
-    def states(self, stage: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def states(self, stage: str) -> Iterator[tuple[str, CheckpointState]]:
         """Name and state of the stage's complete checkpoints, the newest first."""
         for name in sorted(self._names(), reverse=True):
             if name.rpartition("-")[0] == stage and (state := self._state(name)) is not None:
@@ -62,7 +61,7 @@ class Checkpoints:
         """
         for name, state in self.states(stage):
             try:
-                for file in state["files"]:
+                for file in state.files:
                     self.read(name, file, state)
                 return name
             except (DamagedError, MissingError) as error:
@@ -70,17 +69,17 @@ class Checkpoints:
                 storage.remove(self._path(name, "state.json"))  # it is none, and not to be counted as one
         return None
 
-    def state(self, name: str) -> dict[str, Any]:
+    def state(self, name: str) -> CheckpointState:
         found = self._state(name)
         if found is None:
             raise StorageError(f"{self._path(name, 'state.json')}: not found or damaged")
         return found
 
-    def read(self, name: str, file: str, state: dict[str, Any]) -> bytes:
+    def read(self, name: str, file: str, state: CheckpointState) -> bytes:
         """A file of a checkpoint. Raises DamagedError if it is not what was written."""
         location = self._path(name, file)
         content = storage.read_bytes(location)
-        if hashlib.sha256(content).hexdigest() != state["files"][file]["sha256"]:
+        if hashlib.sha256(content).hexdigest() != state.files[file].sha256:
             raise DamagedError(f"{location}: damaged: has another checksum than state.json says")
         return content
 
@@ -90,29 +89,28 @@ class Checkpoints:
     def _names(self) -> list[str]:
         return storage.list_folders(self._run.path("checkpoints"))
 
-    def _state(self, name: str) -> dict[str, Any] | None:
+    def _state(self, name: str) -> CheckpointState | None:
         """None for a checkpoint that was not finished, or whose state.json is damaged."""
         location = self._path(name, "state.json")
         try:
-            state: dict[str, Any] = json.loads(storage.read_bytes(location))
-            return state if state["files"] and state["step"] >= 0 else None
+            return CheckpointState.from_bytes(storage.read_bytes(location))
         except storage.MissingError:
             return None
-        except (ValueError, KeyError, TypeError):
-            self._warn(f"{location}: damaged; going on from the checkpoint before")
+        except ValueError as error:
+            self._warn(f"{location}: damaged: {error}; going on from the checkpoint before")
             return None
 
-    def _write(self, state: dict[str, Any], files: Mapping[str, Content], exports: Mapping[str, Content]) -> None:
+    def _write(self, state: CheckpointState, files: Mapping[str, Content], exports: Mapping[str, Content]) -> None:
         for name, content in exports.items():
             storage.write_bytes(self._run.path(name), content())
-        folder = f"{state['stage']}-{state['step']:08d}"
+        folder = state.folder
         storage.remove(self._path(folder, "state.json"))  # of this step's in an earlier life: not whole from here on
-        about = {}
+        saved = {}
         for name, content in files.items():
             written = content()
-            about[name] = {"sha256": hashlib.sha256(written).hexdigest(), "size": len(written)}
+            saved[name] = SavedFile(sha256=hashlib.sha256(written).hexdigest(), size=len(written))
             storage.write_bytes(self._path(folder, name), written)
-        storage.write_bytes(self._path(folder, "state.json"), json.dumps({**state, "files": about}, indent=1).encode())
+        storage.write_bytes(self._path(folder, "state.json"), state.model_copy(update={"files": saved}).to_bytes())
         self._prune()
 
     def _prune(self) -> None:
@@ -135,9 +133,9 @@ def copy_checkpoint(source: Run, dest: Run, step: int) -> int:
     states = dict(theirs.states("train"))
     if not states:
         raise StorageError(f"{source.path('checkpoints')}: no checkpoint of the GAN to go on from")
-    name = next((name for name, state in states.items() if state["step"] == step), next(iter(states)))
+    name = next((name for name, state in states.items() if state.step == step), next(iter(states)))
     state = states[name]
-    files = {file: theirs.read(name, file, state) for file in state["files"]}
+    files = {file: theirs.read(name, file, state) for file in state.files}
     before = [other for other, _ in own.states("train") if other != name]
     for file in ("vocabulary.json", "encoders.safetensors"):
         storage.write_bytes(dest.path(file), storage.read_bytes(source.path(file)))
@@ -145,11 +143,11 @@ def copy_checkpoint(source: Run, dest: Run, step: int) -> int:
     config = source.read_config()
     average = files["average.safetensors"]
     storage.write_bytes(dest.path("generator.safetensors"), average)
-    storage.write_bytes(dest.path("generator.json"), generator_json(config, state["step"], state["step"]))
+    storage.write_bytes(dest.path("generator.json"), generator_json(config, state.step, state.step))
     for file, content in files.items():
         storage.write_bytes(dest.path("checkpoints", name, file), content)
-    dest.write_json(f"checkpoints/{name}/state.json", state)
+    storage.write_bytes(dest.path("checkpoints", name, "state.json"), state.to_bytes())
     for other in before:
         storage.remove(dest.path("checkpoints", other, "state.json"))
         storage.remove_folder(dest.path("checkpoints", other))
-    return int(state["step"])
+    return state.step

@@ -18,6 +18,7 @@ from cluster.worker.control import Reporter
 from cluster.worker.health import Health
 from cluster.worker.position import Position
 from cluster.worker.recorder import Recorder
+from cluster.worker.state import CheckpointState
 from cluster.worker.stopping import Agreement
 from datasets.manifest import Manifest
 from datasets.stream import Skipped, open_stream
@@ -163,14 +164,10 @@ def _checkpoint(stage: Stage, config: Config, position: Position, checkpoints: C
     files: dict[str, Content] = {f"{name}.safetensors": state.to_bytes for name, state in whole.items()}
     files |= {f"{name}.safetensors": partial(safetensors.torch.save, tensors) for name, tensors in extra.items()}
     files["vocabulary.json"] = stage.tokenizer.to_json().encode
-    about = {
-        "stage": stage.name,
-        "step": position.step,
-        "position": position.to_dict(),
-        "random": {"seed": config.train.seed, "drawn by": "seed and step"},
-        "config": config.model_dump(),
-    }
-    checkpoints.save(about, files, stage.exports(whole, extra, position.step))
+    state = CheckpointState(
+        stage=stage.name, position=position, seed=config.train.seed, config=config.model_dump(mode="json")
+    )
+    checkpoints.save(state, files, stage.exports(whole, extra, position.step))
 
 
 def _restore(stage: Stage, checkpoints: Checkpoints) -> Position:
@@ -185,4 +182,4 @@ def _restore(stage: Stage, checkpoints: Checkpoints) -> Position:
         engine.load_state(EngineState.from_bytes(checkpoints.read(name, f"{key}.safetensors", state)))
     for key, module in stage.extra.items():
         module.load_state_dict(safetensors.torch.load(checkpoints.read(name, f"{key}.safetensors", state)))
-    return Position.from_dict(state["position"]).with_workers(collective.world_size(), stage.batch_size)
+    return state.position.with_workers(collective.world_size(), stage.batch_size)

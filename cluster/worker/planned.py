@@ -25,7 +25,6 @@ def planned_steps(config: Config, stage: str, manifest: Manifest, run: Run | Non
     position = Position(config.train.workers, batch_size, samples)
     if run is not None:
         for _, state in Checkpoints(run).states(stage):
-            saved = Position.from_dict(state["position"])
-            position = saved.with_workers(config.train.workers, batch_size)
+            position = state.position.with_workers(config.train.workers, batch_size)
             break
     return position.steps(options.epochs, options.max_steps)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from datasets.plan import Leg, batches_per_worker
 
@@ -12,7 +11,7 @@ __all__ = ["Position"]
 
 @dataclass(frozen=True)
 class Position:
-    """After `step` steps and `images` images: `legs` of an `epoch` are over, and `batches` by each of these workers."""
+    """State after `step` steps and `images` images: the epoch's finished legs, then `batches` per current worker."""
 
     world_size: int
     batch_size: int  # per worker
@@ -54,10 +53,3 @@ class Position:
 
     def _rolled(self) -> Position:
         return self if self.left > 0 else replace(self, epoch=self.epoch + 1, batches=0, legs=())
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Position:
-        return cls(**{**raw, "legs": tuple(Leg(**leg) for leg in raw["legs"])})

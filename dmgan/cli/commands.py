@@ -84,7 +84,7 @@ def _evaluated(url: str) -> Run:
 
 def _steps(text: str | None, run: Run) -> list[int] | None:
     """The steps of --steps. Raises ConfigError."""
-    from cluster.evaluation.evaluate import steps_of
+    from cluster.evaluation.candidate import steps_of
 
     if text is None:
         return None
@@ -114,6 +114,7 @@ def _config(options: argparse.Namespace, run: Run) -> Config:
 
 def _tune(options: argparse.Namespace, config: Config, sweep: Run) -> None:
     from tune.space import load_space, parse_space, presets
+    from tune.state import read_state
     from tune.sweep import run_sweep
 
     if options.search is not None:
@@ -123,7 +124,7 @@ def _tune(options: argparse.Namespace, config: Config, sweep: Run) -> None:
                 f"--trials {options.trials}: expected none: {options.search} is a grid of {space.trials(1)} trials"
             )
     elif sweep.has("sweep.json"):
-        space = parse_space(sweep.read_json("sweep.json")["space"], config, sweep.path("sweep.json"))
+        space = parse_space(read_state(sweep).space, config, sweep.path("sweep.json"))
     else:
         raise ConfigError(f"--search: not given; expected a preset ({', '.join(presets())}) or a YAML file")
     run_sweep(config, space, sweep)

@@ -78,7 +78,7 @@ def _wanted() -> str:
     )
 
 
-def describe_extractor(options: Evaluate, encoders_sha256: str, gamma3: float) -> dict[str, Any]:
+def describe_extractor(options: Evaluate, encoders_sha256: str, gamma3: float) -> dict[str, object]:
     """What the protocol says of the extractor; γ3 sharpens the classes of `damsm`. Raises ConfigError."""
     if options.features == DAMSM:
         return {

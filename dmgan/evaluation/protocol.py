@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
 from datasets import storage
 from dmgan import __version__
@@ -74,7 +73,7 @@ def checksum(config: Config, encoders_sha256: str, generator_sha256: str) -> str
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
 
 
-def departures(config: Config, extractor: dict[str, Any] | None = None) -> list[str]:
+def departures(config: Config, extractor: dict[str, object] | None = None) -> list[str]:
     """In what an evaluation differs from the protocol it names, its extractor included where it is described."""
     options = config.evaluate
     named, own = asdict(PROTOCOLS[options.protocol]), asdict(numbers(options))
@@ -89,18 +88,18 @@ def departures(config: Config, extractor: dict[str, Any] | None = None) -> list[
         }
         found += [f"{key} {value}, not {wanted}" for key, (value, wanted) in expected.items() if value != wanted]
         if extractor is not None and extractor.get("weights", OWN_WEIGHTS) != OWN_WEIGHTS:
-            found.append(f"extractor's weights {extractor['weights_sha256'][:8]}…, not {OWN_WEIGHTS}")
+            found.append(f"extractor's weights {str(extractor['weights_sha256'])[:8]}…, not {OWN_WEIGHTS}")
     return found
 
 
 def describe(
     config: Config,
     chosen: Settings,
-    extractor: dict[str, Any],
-    real: dict[str, Any],
+    extractor: dict[str, object],
+    real: dict[str, object],
     captions_sha256: str,
     encoders_sha256: str,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The whole protocol, as it is written beside the scores."""
     options, own, changed = config.evaluate, chosen.numbers, departures(config, extractor)
     of_metrics = [metric.protocol(chosen) for metric in wanted_metrics(chosen).values()]
@@ -127,7 +126,7 @@ def describe(
     }
 
 
-def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def differences(one: dict[str, object], other: dict[str, object]) -> list[str]:
     """In what two protocols differ, the code that carried them out aside; scores compare where there is nothing."""
     a, b = dict(_leaves(one)), dict(_leaves(other))
     ignored = ("code.", "name", "departures")
@@ -135,7 +134,7 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return [f"{key} {_short(a.get(key))} and {_short(b.get(key))}" for key in keys]
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
@@ -143,5 +142,5 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield prefix + key, value
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return value[:8] + "…" if isinstance(value, str) and len(value) == 64 else str(value)

@@ -16,7 +16,7 @@ from typing import Any
 import safetensors.torch
 import torch
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -28,7 +28,21 @@ from dmgan.model.generator import Generator
 from dmgan.model.text_encoders import Tokenizer, text_encoders
 from dmgan.runs.metrics import MetricsLine
 
-__all__ = ["Run", "first_problem", "generator_json", "read_weights"]
+__all__ = ["GeneratorRecord", "Run", "first_problem", "generator_json", "read_weights"]
+
+
+class GeneratorRecord(BaseModel):
+    """generator.json: what generator.safetensors holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    step: int  # after which the weights are
+    steps: int  # that the training was planned for; 0 of an imported one
+    model: Model
+
+    @property
+    def is_imported(self) -> bool:
+        return self.steps == 0
 
 
 @dataclass(frozen=True)
@@ -95,8 +109,8 @@ class Run:
 
     def set_planned_steps(self, steps: int) -> None:
         """Note in generator.json, where there is one, that training goes on to `steps`."""
-        if self.has("generator.json"):
-            self.write_json("generator.json", {**self.read_json("generator.json"), "steps": steps})
+        if (record := self.read_generator_record()) is not None:
+            self.write_json("generator.json", record.model_copy(update={"steps": steps}).model_dump(mode="json"))
 
     def load_discriminators(self, config: Config) -> nn.Module | None:
         """The run's discriminators in training mode; None where there are none (an imported run)."""
@@ -110,20 +124,30 @@ class Run:
 
     def load_generator(self) -> Generator:
         """The run's averaged generator in evaluation mode."""
-        about, tensors = self._needed("generator.json", "train"), self._needed("generator.safetensors", "train")
+        record, tensors = self.read_generator_record(), self._needed("generator.safetensors", "train")
+        if record is None:
+            raise ConfigError(_not_there(self.path("generator.json"), "train"))
         with self._well_formed("generator.json"):
-            generator = build_generator(Model.model_validate(json.loads(about)["model"]))
+            generator = build_generator(record.model)
         with self._well_formed("generator.safetensors"):
             generator.load_state_dict(safetensors.torch.load(tensors))
         return generator.eval().requires_grad_(False)
 
     def trained_steps(self) -> int:
         """The step of generator.safetensors; 0 where there is none."""
-        return int(self.read_json("generator.json")["step"]) if self.has("generator.json") else 0
+        record = self.read_generator_record()
+        return record.step if record is not None else 0
+
+    def read_generator_record(self) -> GeneratorRecord | None:
+        """generator.json; None where there is none. Raises ConfigError for a damaged one."""
+        if not self.has("generator.json"):
+            return None
+        with self._well_formed("generator.json"):
+            return GeneratorRecord.model_validate_json(storage.read_bytes(self.path("generator.json")))
 
     def _needed(self, name: str, command: str) -> bytes:
         if not self.has(name):
-            raise ConfigError(f"{self.path(name)}: not found; run `python -m dmgan.launch {command}` first")
+            raise ConfigError(_not_there(self.path(name), command))
         return storage.read_bytes(self.path(name))
 
     @contextmanager
@@ -143,9 +167,13 @@ def first_problem(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
 
 
+def _not_there(path: str, command: str) -> str:
+    return f"{path}: not found; run `python -m dmgan.launch {command}` first"
+
+
 def generator_json(config: Config, step: int, steps: int) -> bytes:
     """What stands beside generator.safetensors: its model, after `step` of `steps`."""
-    return json.dumps({"step": step, "steps": steps, "model": config.model.model_dump()}, indent=2).encode()
+    return GeneratorRecord(step=step, steps=steps, model=config.model).model_dump_json(indent=2).encode()
 
 
 def _tensors(module: nn.Module) -> bytes:

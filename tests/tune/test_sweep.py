@@ -17,6 +17,7 @@ from dmgan.runs.run import Run
 from tune import sweep as sweeping
 from tune.results import FINISHED, LEFT, RUNNING, STOPPED, Rung, Trial, load_trial, load_trials, trial_run
 from tune.space import Space, parse_space
+from tune.state import read_state
 from tune.sweep import run_sweep
 
 pytestmark = pytest.mark.distributed
@@ -90,13 +91,13 @@ def test_a_sweep_that_a_cap_has_ended_goes_on_with_a_larger_one(settings: list[s
     """Optuna and ASHA."""
     config, space, sweep = begin(settings, tmp_path, "tune.trials=5", "tune.max_gpu_hours=2.5")
     run_sweep(config, space, sweep)
-    state, first = sweep.read_json("sweep.json"), load_trials(sweep)
-    assert state["state"] == "stopped: tune.max_gpu_hours=2.5 is used up" and sweep.has("report.html")
+    state, first = read_state(sweep), load_trials(sweep)
+    assert state.state == "stopped: tune.max_gpu_hours=2.5 is used up" and sweep.has("report.html")
     assert 1 < len(first) < 5 and not of(first, RUNNING)
     config = with_values(config, {"tune.max_gpu_hours": None})
     run_sweep(config, space, sweep)
     trials = load_trials(sweep)
-    assert sweep.read_json("sweep.json")["state"] == FINISHED and len(trials) == 5
+    assert read_state(sweep).state == FINISHED and len(trials) == 5
     assert not of(trials, LEFT) and not of(trials, RUNNING)
     done = {trial.id: trial for trial in first if trial.state in (FINISHED, STOPPED)}
     assert all(load_trial(sweep, trial_id) == trial for trial_id, trial in done.items())

@@ -22,6 +22,7 @@ from dmgan.runs.samples import FixedSamples
 from tune.report import figures
 from tune.results import RUNNING, Trial, load_trials, score_named, trial_run
 from tune.space import Space, parse_space, scheduler_of
+from tune.state import SweepState, read_state
 
 __all__ = ["write_report"]
 
@@ -33,7 +34,7 @@ class _Sweep:
     """All of a sweep that its report is made from."""
 
     run: Run
-    state: dict[str, Any]
+    state: SweepState
     config: Config
     space: Space
     trials: list[Trial]
@@ -83,8 +84,8 @@ class _Sweep:
 
 def write_report(sweep: Run) -> str:
     """Write report.html, report.md, trials.csv and, where a trial has a score, best.yaml; returns where the page is."""
-    config, state = sweep.read_config(), sweep.read_json("sweep.json")
-    space = parse_space(state["space"], config, sweep.path("sweep.json"))
+    config, state = sweep.read_config(), read_state(sweep)
+    space = parse_space(state.space, config, sweep.path("sweep.json"))
     whole = _Sweep(sweep, state, config, space, load_trials(sweep))
     rows = _rows(whole)
     storage.write_bytes(sweep.path("trials.csv"), pd.DataFrame(rows).to_csv(index=False).encode())
@@ -95,7 +96,7 @@ def write_report(sweep: Run) -> str:
     return sweep.path("report.html")
 
 
-def _rows(sweep: _Sweep) -> list[dict[str, Any]]:
+def _rows(sweep: _Sweep) -> list[dict[str, object]]:
     """The table of trials, in the order of their start."""
     return [
         {
@@ -134,7 +135,7 @@ def _facts(sweep: _Sweep) -> list[tuple[str, str]]:
     states = [trial.state for trial in sweep.trials]
     kind = "GPU hours" if any(trial.gpu for trial in sweep.trials) else "hours of CPU cores"
     facts = [
-        (f"{len(sweep.trials)} / {sweep.state['trials']}", "trials"),
+        (f"{len(sweep.trials)} / {sweep.state.trials}", "trials"),
         (f"{sum(trial.cost() for trial in sweep.trials):.2f}", f"{kind}, training and evaluation of the trials"),
         *((str(states.count(state)), state) for state in sorted(set(states))),
     ]
@@ -159,10 +160,10 @@ def _notes(sweep: _Sweep) -> list[str]:
     else:
         best = f"the {'smallest' if objective.better == 'lower' else 'largest'} {objective.label}"
     notes = [
-        f"Best is {best} at the last step that any trial reached. Sweep {sweep.state['state']}; "
+        f"Best is {best} at the last step that any trial reached. Sweep {sweep.state.state}; "
         f"{sweep.config.train.workers} worker(s) a trial; search {_method(sweep)}.",
     ]
-    if sweep.state["state"] == RUNNING:
+    if sweep.state.state == RUNNING:
         notes.append("This sweep was running when the report was written; figures are of what it had by then.")
     evaluations = [e for trial in sweep.scored if (e := read_evaluation(trial_run(sweep.run, trial.id))) is not None]
     for evaluation in evaluations[1:]:
@@ -188,7 +189,7 @@ def _method(sweep: _Sweep) -> str:
     return f"{search}, {scheduler}, seed {options.seed}"
 
 
-def _page(sweep: _Sweep, rows: list[dict[str, Any]]) -> dict[str, object]:
+def _page(sweep: _Sweep, rows: list[dict[str, object]]) -> dict[str, object]:
     """What `templates/sweep.html` needs."""
     best = sweep.scored[0] if sweep.scored else None
     return {
@@ -270,7 +271,7 @@ def _samples(sweep: _Sweep) -> dict[str, object] | None:
         try:
             columns[f"{name}: {sweep.label(trial)}, step {trial.step}"] = _images(sweep, trial)
         except (ConfigError, storage.StorageError):
-            if sweep.state["state"] != RUNNING:
+            if sweep.state.state != RUNNING:
                 raise
             return None  # a trial that is running replaces its files
     captions = next(iter(columns.values()))[0]
@@ -285,11 +286,11 @@ def _images(sweep: _Sweep, trial: Trial) -> tuple[list[str], Any]:
     run = trial_run(sweep.run, trial.id)
     config = with_values(run.read_config(), {"train.seed": 0})  # the noise of all
     # The captions were noted at the start: the bucket need not be there for the report.
-    samples = FixedSamples(run.load_encoders(config), run.read_tokenizer(config.model), sweep.state["captions"], config)
+    samples = FixedSamples(run.load_encoders(config), run.read_tokenizer(config.model), sweep.state.captions, config)
     return samples.captions, to_array(samples.output(run.load_generator()).images[-1])
 
 
-def _markdown(sweep: _Sweep, rows: list[dict[str, Any]]) -> str:
+def _markdown(sweep: _Sweep, rows: list[dict[str, object]]) -> str:
     lines = [f"# Sweep {sweep.run.name}", ""]
     lines += [f"- {text}: {value}" for value, text in _facts(sweep)]
     lines += ["", *(note + "\n" for note in _notes(sweep))]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +16,8 @@ import torch
 from PIL import Image
 
 from cluster.evaluation import evaluate as evaluation
-from cluster.evaluation.evaluate import candidate, evaluate
+from cluster.evaluation.candidate import candidate
+from cluster.evaluation.evaluate import evaluate
 from datasets.storage import StorageError
 from datasets.stream import open_images
 from dmgan.config import load_config
@@ -130,11 +129,11 @@ def test_three_workers_one_of_them_killed(
             time.sleep(0.005)
         deadline = time.monotonic() + 60
         while not killed and time.monotonic() < deadline:
-            for process in psutil.process_iter(["cmdline"]):
-                if not killed and (process.info["cmdline"] or [""])[0] == "ray::_Worker.part":
-                    killed.append(process.pid)
-                    with suppress(ProcessLookupError):
-                        os.kill(process.pid, signal.SIGKILL)
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if not killed and process.cmdline()[:1] == ["ray::_Worker.part"]:
+                        process.kill()
+                        killed.append(process.pid)
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()

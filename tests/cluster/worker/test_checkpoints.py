@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,21 @@ from hypothesis import strategies as st
 
 from cluster.worker.checkpoints import Checkpoints, copy_checkpoint
 from cluster.worker.position import Position
+from cluster.worker.state import CheckpointState, SavedFile
 from datasets.plan import Leg
 from datasets.storage import StorageError
 from dmgan.config import load_config
 from dmgan.runs.run import Run
 
 
+def state(step: int, stage: str = "train") -> CheckpointState:
+    return CheckpointState(stage=stage, position=Position(1, 2, 30, step=step), seed=0, config={})
+
+
 def save(checkpoints: Checkpoints, step: int, stage: str = "train") -> None:
     contents = {name: f"{name} at {step}".encode() * 100 for name in ("generator", "discriminators")}
     files = {name: (lambda c=content: c) for name, content in contents.items()}  # type: ignore[misc]
-    checkpoints.save({"stage": stage, "step": step}, files, {"generator.safetensors": lambda: str(step).encode()})
+    checkpoints.save(state(step, stage), files, {"generator.safetensors": lambda: str(step).encode()})
     checkpoints.wait()
 
 
@@ -37,7 +41,9 @@ def test_the_newest_few_stay_and_the_exports_are_the_newest(tmp_path: Path) -> N
     assert checkpoints.newest_intact("pretrain") is None
 
 
-@pytest.mark.parametrize("damage", ["a flipped byte", "a cut file", "a missing file", "no state", "half a state"])
+@pytest.mark.parametrize(
+    "damage", ["a flipped byte", "a cut file", "a missing file", "no state", "half a state", "another step", "deep"]
+)
 def test_a_torn_or_corrupt_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, damage: str) -> None:
     said: list[str] = []
     checkpoints = Checkpoints(Run(str(tmp_path)), keep=3, warn=said.append)
@@ -55,8 +61,10 @@ def test_a_torn_or_corrupt_checkpoint_is_passed_over_with_a_warning(tmp_path: Pa
         (newest / "discriminators").unlink()
     elif damage == "no state":
         (newest / "state.json").unlink()  # what a kill in the middle leaves: nothing to warn of
+    elif damage == "another step":
+        (newest / "state.json").write_text((newest / "state.json").read_text().replace('"step": 10', '"step": 18'))
     else:
-        (newest / "state.json").write_text('{"stage": "train", ')
+        (newest / "state.json").write_text('{"stage": "train", ' if damage == "half a state" else "[" * 100000)
     assert checkpoints.newest_intact("train") == "train-00000005"
     assert (len(said) == 1 and str(newest) in said[0] and "checkpoint before" in said[0]) or damage == "no state"
     save(checkpoints, 10)  # training comes by again
@@ -66,11 +74,12 @@ def test_a_torn_or_corrupt_checkpoint_is_passed_over_with_a_warning(tmp_path: Pa
 def test_what_could_not_be_written_is_said_at_the_next_checkpoint(tmp_path: Path) -> None:
     checkpoints = Checkpoints(Run(str(tmp_path)), keep=2)
     (tmp_path / "checkpoints").write_text("a file in the way")
-    checkpoints.save({"stage": "train", "step": 1}, {"generator": bytes}, {})
+    checkpoints.save(state(1), {"generator": bytes}, {})
     with pytest.raises(StorageError, match="checkpoints"):
         checkpoints.wait()
 
 
+FILES = {"generator": SavedFile(sha256="0" * 64, size=1)}
 SHAPES = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(0, 30)), min_size=1, max_size=6)
 
 
@@ -89,7 +98,8 @@ def test_a_position_counts_what_any_numbers_of_workers_did(
             position = position.after_step()
             steps, images = steps + 1, images + world * batch_size
             assert position.progress >= before.progress and position.left > 0
-        assert Position.from_dict(json.loads(json.dumps(position.to_dict()))) == position
+        saved = CheckpointState(stage="train", position=position, seed=0, config={}, files=FILES)
+        assert CheckpointState.from_bytes(saved.to_bytes()) == saved
         assert (position.step, position.images) == (steps, images)
         if position.step == end:
             assert position.epoch == epochs
@@ -110,7 +120,7 @@ def test_a_run_goes_on_from_a_checkpoint_of_another(tmp_path: Path) -> None:
         checkpoints = Checkpoints(run, keep=5)
         for step in steps:
             files = {"average.safetensors": lambda text=f"{run.name} {step}": text.encode()}  # type: ignore[misc]
-            checkpoints.save({"stage": "train", "step": step}, files, {})
+            checkpoints.save(state(step), files, {})
             checkpoints.wait()
     assert copy_checkpoint(theirs, mine, 5) == 5
     assert names(tmp_path / "mine") == ["train-00000005"]
