@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import NamedTuple
 
 import ray
+from ray.actor import ActorHandle
 from tqdm import tqdm
 
 from cluster.placement import on_node
@@ -20,15 +21,23 @@ __all__ = ["Reporter", "shown_progress"]
 _REFRESH_SECONDS = 0.5
 
 
+class StageProgress(NamedTuple):
+    """Steps `done` of the `total` of a stage, and a note for the end of the bar."""
+
+    done: int
+    total: int
+    note: str
+
+
 @ray.remote(num_cpus=0)
 class _Board:
     def __init__(self) -> None:
-        self._stages: dict[str, dict[str, Any]] = {}
+        self._stages: dict[str, StageProgress] = {}
         self._fatal: str | None = None
         self._warnings: list[str] = []
         self._stop = False
 
-    def tell(self, stage: str, state: dict[str, Any]) -> bool:
+    def tell(self, stage: str, state: StageProgress) -> bool:
         """Returns whether training is to stop."""
         self._stages[stage] = state
         return self._stop
@@ -43,7 +52,7 @@ class _Board:
     def warnings(self) -> list[str]:
         return self._warnings
 
-    def stages(self) -> dict[str, dict[str, Any]]:
+    def stages(self) -> dict[str, StageProgress]:
         """The latest of every stage, in the order they began."""
         return self._stages
 
@@ -57,9 +66,9 @@ class _Board:
 class Reporter:
     """A worker's end of the board; cheap to call every step."""
 
-    def __init__(self, board: Any) -> None:
+    def __init__(self, board: ActorHandle) -> None:
         self._board, self._told, self._stage, self._note = board, 0.0, "", ""
-        self._answer: Any = None
+        self._answer: ray.ObjectRef[bool] | None = None
         self._stop = False
 
     def __call__(self, stage: str, done: int, total: int, note: str | None = None) -> None:
@@ -69,7 +78,7 @@ class Reporter:
         if stage != self._stage or done >= total or now - self._told > _REFRESH_SECONDS:
             self._told, self._stage = now, stage
             self.stop_wanted()  # the answer to the last one, which the next replaces
-            self._answer = self._board.tell.remote(stage, {"done": done, "total": total, "note": self._note})
+            self._answer = self._board.tell.remote(stage, StageProgress(done, total, self._note))
 
     def stop_wanted(self) -> bool:
         """Whether the board has answered a report with a wish to stop; does not wait for an answer."""
@@ -111,8 +120,8 @@ def shown_progress(on_stage: Callable[[str], None], unit: str) -> Iterator[Repor
         ray.kill(board)
 
 
-def _draw(board: Any, ended: threading.Event, on_stage: Callable[[str], None], unit: str) -> None:
-    bars: dict[str, Any] = {}
+def _draw(board: ActorHandle, ended: threading.Event, on_stage: Callable[[str], None], unit: str) -> None:
+    bars: dict[str, tqdm[object]] = {}
     last, warned = False, 0
     while not last:
         last = ended.wait(_REFRESH_SECONDS)
@@ -127,10 +136,10 @@ def _draw(board: Any, ended: threading.Event, on_stage: Callable[[str], None], u
             if stage not in bars:
                 on_stage(stage)
                 # From where a resumed run goes on; the rate is of what is done now.
-                bars[stage] = progress_bar(desc=stage, unit=unit, total=state["total"], initial=state["done"])
+                bars[stage] = progress_bar(desc=stage, unit=unit, total=state.total, initial=state.done)
             bar = bars[stage]
             if not bar.disable:  # closed: the stage is over
-                bar.set_postfix_str(state["note"], refresh=False)
-                bar.update(state["done"] - bar.n)
+                bar.set_postfix_str(state.note, refresh=False)
+                bar.update(state.done - bar.n)
                 if last or stage != list(stages)[-1]:
                     bar.close()

@@ -99,7 +99,7 @@ class DeepSpeedEngine:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = lr
 
-    def full_weights(self) -> AbstractContextManager[Any]:
+    def full_weights(self) -> AbstractContextManager[object]:
         if self.zero_stage < 3:
             return nullcontext()
         import deepspeed

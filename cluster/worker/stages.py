@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -73,7 +72,9 @@ def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Rep
     steps = planned_steps(config, "pretrain", manifest, run)
     training = damsm_training(config, len(tokenizer), _make_engine(config), device, steps, weights)
 
-    def exports(states: Mapping[str, EngineState], extra: Any, step: int) -> dict[str, Callable[[], bytes]]:
+    def exports(
+        states: Mapping[str, EngineState], extra: Mapping[str, dict[str, torch.Tensor]], step: int
+    ) -> dict[str, Callable[[], bytes]]:
         """The encoders last: where they are, the tokenizer is."""
         if step < steps:
             return {}

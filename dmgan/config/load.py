@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -51,7 +50,7 @@ def load_config(name_or_path: str | Path | Config | None = None, overrides: Iter
     return parse_config(tree)
 
 
-def parse_config(tree: Any) -> Config:
+def parse_config(tree: object) -> Config:
     """The configuration of parsed YAML. Raises ConfigError."""
     if not isinstance(tree, dict):
         raise ConfigError(f"expected sections such as 'train:', found {type(tree).__name__}")
@@ -63,7 +62,7 @@ def parse_config(tree: Any) -> Config:
         raise ConfigError(_first_line(error)) from error
 
 
-def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, Any]:
+def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, object]:
     if not isinstance(name_or_path, str | Path):
         raise ConfigError(f"preset: expected a name or a file, found {name_or_path!r}")
     if depth > 10:
@@ -91,7 +90,7 @@ def _remote(url: str) -> str:
     return storage.read_bytes(url).decode()
 
 
-def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+def with_values(config: Config, values: Mapping[str, object]) -> Config:
     """The configuration with other values of some keys, by section.key. Raises ConfigError."""
     tree = config.model_dump()
     for key, value in values.items():
@@ -107,24 +106,25 @@ def absolute_paths(config: Config) -> Config:
     return with_values(config, {key: storage.absolute(str(path)) for key, path in paths.items() if path})
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 
-def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+def _assign(tree: dict[str, object], key: str, value: object) -> None:
     *sections, leaf = key.split(".")
     for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
             raise ConfigError(f"{key}: {section} is a value, not a section")
+        tree = inner
     tree[leaf] = value
 
 
-def _unknown_keys(tree: dict[str, Any]) -> Iterator[str]:
+def _unknown_keys(tree: dict[str, object]) -> Iterator[str]:
     known = known_keys()
     for section, values in tree.items():
         if section not in Config.model_fields:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -134,7 +134,15 @@ class FidelityFeatures:
         return named[self._layers["fid"]], named[self._layers["isc"]]
 
 
-def _registered(module: str | None) -> Mapping[str, Any]:
+class _Extractor(Protocol):
+    """A class registered with torch-fidelity."""
+
+    def __call__(self, name: str, features_list: list[str], **options: str) -> nn.Module: ...
+
+    def get_default_feature_layer_for_metric(self, metric: str) -> str: ...
+
+
+def _registered(module: str | None) -> Mapping[str, _Extractor]:
     # torch-fidelity imports torchvision, which on CPU needs the module above first
     import dmgan.model.torchvision_cpu  # noqa: F401, I001
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
@@ -144,11 +152,11 @@ def _registered(module: str | None) -> Mapping[str, Any]:
             importlib.import_module(module)
         except Exception as error:  # somebody's module may raise anything
             raise ConfigError(f"evaluate.features_module={module}: cannot be imported: {error}") from error
-    found: Mapping[str, Any] = FEATURE_EXTRACTORS_REGISTRY
+    found: Mapping[str, _Extractor] = FEATURE_EXTRACTORS_REGISTRY
     return found
 
 
-def _layers(name: str, kinds: Mapping[str, Any]) -> dict[str, str]:
+def _layers(name: str, kinds: Mapping[str, _Extractor]) -> dict[str, str]:
     """Which of the extractor's features FID and IS are on. Raises ConfigError where it does not say."""
     try:
         return {metric: str(kinds[name].get_default_feature_layer_for_metric(metric)) for metric in ("fid", "isc")}
@@ -156,7 +164,7 @@ def _layers(name: str, kinds: Mapping[str, Any]) -> dict[str, str]:
         raise ConfigError(f"evaluate.features={name}: names no layer for FID and IS ({error!r})") from error
 
 
-def _with_file(kind: Any, name: str, layers: dict[str, str], content: bytes | None) -> nn.Module:
+def _with_file(kind: _Extractor, name: str, layers: dict[str, str], content: bytes | None) -> nn.Module:
     """torch-fidelity reads weights from paths only."""
     wanted = list(dict.fromkeys(layers.values()))
     if content is None:

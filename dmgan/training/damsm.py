@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any
 
 from dmgan.config import Objective
 from dmgan.training.batch import TrainingBatch
@@ -32,7 +31,7 @@ class DamsmTraining:
     objective: Objective
     lr: float
     steps: int
-    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def step(self, batch: TrainingBatch, number: int) -> Outcome:
         """Train on `batch`, which is on the device; `number` is the step's."""

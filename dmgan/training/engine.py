@@ -81,7 +81,7 @@ class Engine(Protocol):
 
     def set_lr(self, lr: float) -> None: ...
 
-    def full_weights(self) -> AbstractContextManager[Any]:
+    def full_weights(self) -> AbstractContextManager[object]:
         """Within it the module's parameters are whole on every worker, to be read."""
 
     def healthy(self) -> Tensor:
@@ -126,7 +126,7 @@ class PlainEngine:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
-    def full_weights(self) -> AbstractContextManager[Any]:
+    def full_weights(self) -> AbstractContextManager[object]:
         return nullcontext()
 
     def healthy(self) -> Tensor:

@@ -59,7 +59,7 @@ class GanTraining:
     average: Average
     objective: Objective
     seed: int
-    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     accumulate: int = 1  # parts of a worker's batch that are computed one after the other, as other workers' would be
 
     def step(self, batch: TrainingBatch, number: int) -> Outcome:

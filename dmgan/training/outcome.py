@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +86,7 @@ def pyramid(images: Tensor, sizes: list[int]) -> list[Tensor]:
     return [F.avg_pool2d(full, full.shape[-1] // size) if size != full.shape[-1] else full for size in sizes]
 
 
-def precision(config: Config, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+def precision(config: Config, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
     """What a forward pass runs in: nothing for float32, autocast for bfloat16 (weights and losses stay in float32)."""
     if config.train.precision == "float32":
         return nullcontext
