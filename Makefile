@@ -7,12 +7,14 @@ BIN := .venv/bin
 quickstart: .venv/.installed
 	$(BIN)/python -m dmgan.launch
 
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 # The whole: style, types, layers, unit tests, multi-process tests. Manifests are checked by tests/k8s.
 test: check
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 unit: .venv/.installed
-	$(BIN)/python -m pytest -m "not distributed"
+	$(PYTEST) -m "not distributed"
 
 check: .venv/.installed
 	$(BIN)/ruff check .
