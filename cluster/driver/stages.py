@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cluster.driver.checks import TRAINING, check_fixed, check_names, check_weights
 from cluster.driver.failures import workers_as_one_line
 from cluster.driver.fit import fit
 from cluster.driver.resources import ClusterError, joined
@@ -21,21 +22,16 @@ from datasets import storage
 from datasets.manifest import check_shards, load_captions, load_manifest
 from datasets.packing.pack import PackOptions, pack, read_source
 from datasets.storage.local_s3 import local_s3
-from dmgan.architectures import architectures
-from dmgan.config import Config, ConfigError, keys_with, with_values
-from dmgan.evaluation.features import DAMSM, INCEPTION, check_extractor
-from dmgan.evaluation.metrics.fid import read_moments
+from dmgan.config import Config, ConfigError, with_values
 from dmgan.evaluation.protocol import SPLIT, departures, numbers
 from dmgan.evaluation.record import Evaluation, read_evaluation
-from dmgan.model.text_encoders import Tokenizer, text_encoders
-from dmgan.runs.loggers import loggers
+from dmgan.model.text_encoders import Tokenizer
 from dmgan.runs.run import Run
 from dmgan.runs.samples import samples_of
 
 __all__ = ["STAGES", "complete", "main_job", "prepared"]
 
 
-_TRAINING = frozenset(("pretrain", "train"))
 STAGES = ("dataset", "pretrain", "train", "evaluate", "report")
 
 
@@ -85,7 +81,7 @@ def prepared(
     """
     if not config.data.url:
         raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
-    if stages & _TRAINING and find_spec("deepspeed") is None:  # only workers import it
+    if stages & TRAINING and find_spec("deepspeed") is None:  # only workers import it
         raise ClusterError(f"deepspeed: not installed for {sys.executable}; {INSTALL}")
     check_names(config)
     check_weights(config, run, stages)
@@ -185,62 +181,12 @@ def report_stage(config: Config, run: Run, beside: Sequence[Run] = ()) -> None:
     say("report", where)
 
 
-def check_names(config: Config) -> None:
-    """Names that nothing registered, and settings that do not go with them, are refused before anything starts."""
-    text_encoders.get(config.model.text_encoder)
-    architectures.get(config.model.architecture).check(config)
-    for name in config.loggers:
-        loggers.get(name)
-
-
-def check_fixed(config: Config, run: Run, stages: Set[str]) -> None:
-    """Refuse to go on with a configuration that is not the one the run's weights are of."""
-    if not run.has("run.yaml") or not (run.has("encoders.safetensors") or run.has("checkpoints")):
-        return
-    before = run.read_config()
-    for key in keys_with("fixed" if stages & _TRAINING else "network"):
-        old, new = before.value(key), config.value(key)
-        if old != new and old != "":  # an imported run has no dataset yet
-            raise ConfigError(
-                f"{key}: run {run.name} was started with {old}, not {new}; "
-                "go on with its own value, or start another run with --name"
-            )
-
-
 def _recorded(config: Config, run: Run, stages: Set[str]) -> Config:
     """What run.yaml is to say: this configuration, or the run's own with these scores' keys."""
-    if stages & _TRAINING or not run.has("run.yaml"):
+    if stages & TRAINING or not run.has("run.yaml"):
         return config
     own = run.read_config()
     return with_values(own, {"evaluate": config.evaluate.model_dump(), "data.url": own.data.url or config.data.url})
-
-
-def check_weights(config: Config, run: Run, stages: Set[str]) -> None:
-    """Weights that cannot be had here are named at the start rather than after days of training."""
-    wanted = []
-    trained = config.pretrain.encoders is not None or run.has("encoders.safetensors")
-    if "pretrain" in stages and config.model.image_encoder == "inception-v3" and not trained:
-        wanted.append(
-            (
-                "pretrain.inception_weights",
-                config.pretrain.inception_weights,
-                "torchvision's ImageNet weights of inception_v3 (inception_v3_google-0cc3c7bd.pth)",
-                "pretrain.encoders=RUN or model.image_encoder=compact",
-            )
-        )
-    for key, value, what, instead in wanted:
-        if value is None:
-            raise ConfigError(f"{key}: not set; expected the path of {what}; or set {instead}")
-        if not storage.exists(value):
-            raise ConfigError(f"{key}={value}: not found; expected {what}")
-    if "evaluate" in stages:
-        check_extractor(config.evaluate)
-        if config.evaluate.real_statistics is not None:
-            where = config.evaluate.real_statistics
-            dimensions = {DAMSM: config.model.word_dim, INCEPTION: 2048}.get(config.evaluate.features)
-            moments = read_moments(where)
-            if dimensions is not None:
-                moments.check(dimensions, f"evaluate.real_statistics={where}")
 
 
 def _wants_server(config: Config, run: Run) -> bool:

@@ -1,0 +1,38 @@
+"""report.md of a sweep."""
+
+from __future__ import annotations
+
+import shlex
+
+from tune.report.content import WholeSweep, facts, notes, over_seeds, short
+
+__all__ = ["markdown"]
+
+
+def markdown(sweep: WholeSweep, rows: list[dict[str, object]]) -> str:
+    lines = [f"# Sweep {sweep.run.name}", ""]
+    lines += [f"- {text}: {value}" for value, text in facts(sweep)]
+    lines += ["", *(note + "\n" for note in notes(sweep))]
+    if sweep.scored:
+        best = sweep.scored[0]
+        lines += [
+            f"## Best: {sweep.label(best)}",
+            "",
+            f"    python -m dmgan.launch --config {shlex.quote(sweep.run.path('best.yaml'))}",
+            "",
+        ]
+        lines += [f"- `{key}`: {short(value)}" for key, value in best.values.items()]
+    if rows:
+        lines += ["", "## Trials", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+        lines += ["| " + " | ".join(short(value).replace("|", "/") for value in row.values()) + " |" for row in rows]
+    table = over_seeds(sweep)
+    if table is not None:
+        lines += [
+            "",
+            "## Over seeds",
+            "",
+            "| " + " | ".join(map(str, table.columns)) + " |",
+            "|" + "---|" * len(table.columns),
+        ]
+        lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
+    return "\n".join(lines) + "\n"
