@@ -19,7 +19,7 @@ from cluster.driver.resources import ClusterError, joined
 from cluster.driver.submitted import INSTALL
 from cluster.worker.planned import planned_steps
 from datasets import storage
-from datasets.manifest import check_shards, load_captions, load_manifest
+from datasets.manifest import SPLIT_NAMES, check_shards, load_captions, load_manifest
 from datasets.packing.pack import PackOptions, pack, read_source
 from datasets.storage.local_s3 import local_s3
 from dmgan.config import Config, ConfigError, with_values
@@ -132,7 +132,7 @@ def training_stages(config: Config, run: Run, until: str = "train") -> None:
 
 def _check_captions(run: Run, tokenizer: Tokenizer, config: Config) -> None:
     """Encoders of another dataset can be trained on where they know at least a word of every caption."""
-    for entry in load_captions(config.data.url, "train"):
+    for entry in load_captions(config.data.url, "train").images:
         for caption in entry.captions:
             if not tokenizer.encode(caption):
                 raise ConfigError(
@@ -171,6 +171,8 @@ def evaluate_stage(
 def _say_scores(result: Evaluation, prefix: str) -> None:
     figures = ", ".join(f"{score.label} {score.shown(result.values)}" for score in result.scores)
     say("evaluate", f"{prefix}{figures} (FID and IS on {result.features} features)")
+    for caveat in result.caveats:
+        print(f"      note: {caveat}", flush=True)
 
 
 def report_stage(config: Config, run: Run, beside: Sequence[Run] = ()) -> None:
@@ -247,14 +249,18 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
         if stage in stages:
             planned_steps(config, stage, manifest)
     if "evaluate" in stages:
+        if SPLIT not in manifest.splits:
+            raise ConfigError(
+                f"evaluate.enabled={str(config.evaluate.enabled).lower()}: {url} has no test images to evaluate on; "
+                "train with evaluate.enabled=false, or pack it again with some"
+            )
         _check_distractors(config)
-    train, test = manifest.split("train"), manifest.split("test")
-    text = f"{url}: {train.samples} training and {test.samples} test images, {len(vocabulary)} words"
-    say("dataset", text)
+    counts = " and ".join(f"{part.samples} {SPLIT_NAMES[name]}" for name, part in manifest.splits.items())
+    say("dataset", f"{url}: {counts} images, {len(vocabulary)} words")
 
 
 def _check_distractors(config: Config) -> None:
-    counts = Counter(entry.class_id for entry in load_captions(config.data.url, SPLIT) for _ in entry.captions)
+    counts = Counter(entry.class_id for entry in load_captions(config.data.url, SPLIT).images for _ in entry.captions)
     others, wanted = sum(counts.values()) - max(counts.values()), numbers(config.evaluate).distractors
     if others < wanted:
         raise ConfigError(

@@ -24,7 +24,7 @@ from dmgan.evaluation.metrics import Settings, Sums
 from dmgan.evaluation.metrics.fid import read_moments
 from dmgan.evaluation.protocol import SPLIT, describe, settings
 from dmgan.evaluation.record import ClassScore, Evaluation, Extreme
-from dmgan.evaluation.sums import PartSums, scores, to_bytes
+from dmgan.evaluation.sums import PartSums, caveats, scores, to_bytes
 from dmgan.pixels import png
 from dmgan.runs.run import Run
 
@@ -69,6 +69,7 @@ def evaluate(config: Config, run: Run, chosen: Candidate | None = None, save_ima
             **extremes,
             "r_precision_by_class": _by_class(generated["r_precision"], captions),
             "protocol": protocol,
+            "caveats": caveats(generated, real, whole),
             "seconds": round(time.monotonic() - started, 1),
         }
     )

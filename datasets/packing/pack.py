@@ -15,9 +15,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,12 @@ from pydantic import ValidationError
 
 from datasets import storage
 from datasets.errors import run_command
-from datasets.manifest import Manifest, Split, well_formed
+from datasets.manifest import SPLIT_NAMES, Captions, Manifest, Split, SplitCaptions, well_formed
+from datasets.packing.decisions import decide
 from datasets.packing.shard_writer import Item, Part, Written, write_shards
 from datasets.registry import import_plugins
 from datasets.sources.options import PackOptions
-from datasets.sources.records import Listed, Rejection, Source, SourceError, list_records, readers
+from datasets.sources.records import Listed, Record, Rejection, Source, SourceError, list_records, readers
 from datasets.storage.progress import progress_bar
 from datasets.vocabulary import Vocabulary
 
@@ -40,49 +43,80 @@ __all__ = ["PackOptions", "main", "pack", "read_source"]
 _STATE = ".packing"  # folder under DEST with what is done of an unfinished pack
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be packed, as far as can be seen without the images."""
+
+    name: str
+    dest: str
+    options: PackOptions
+    vocabulary: Vocabulary
+    splits: dict[str, list[Item]]  # those that have images
+    rejected: list[Rejection]
+    notes: tuple[str, ...]
+    identity: str  # checksum of all that decides the packed bytes
+
+
 def pack(source: Source, dest: str, options: PackOptions | None = None, *, progress: bool = True) -> Manifest:
     """Write a source's records to `dest` as shards, captions, vocabulary and, last, the manifest.
 
     Images are cropped to their box, their shorter side is resized to 76/64 of the resolution; they are stored as JPEG.
-    The training split is stored in a random order, which is the same every time, so that neighbours are no kin. Raises
-    SourceError where too much is rejected or `dest` holds another dataset, StorageError for one out of reach.
+    The training split is stored in a random order, which is the same every time, so that adjacent samples are
+    unrelated. Raises SourceError where too much is rejected or `dest` holds another dataset, StorageError for one out
+    of reach.
     """
-    options, listed = options or PackOptions(), list_records(source)
-    accepted, vocabulary, rejected = _accept(listed)
-    splits = {split: [item for item in accepted if item.record.split == split] for split in ("train", "test")}
-    if not any(splits.values()):
-        raise SourceError(f"{source.name}: no image is left to pack; {_reasons(rejected)}")
-    identity = _identity(listed, options, vocabulary)
+    listed = list_records(source)
+    plan = _plan(listed, dest, options or PackOptions())
     state = storage.join(dest, _STATE)
-    if (found := _already_packed(dest, identity)) is not None:
+    if (found := _already_packed(dest, plan.identity)) is not None:
         storage.remove_folder(state)
         return found
     storage.make_folder(dest)
-    limit = _Limit(listed, options, dest, rejected)
+    if not plan.splits:
+        raise _nothing_left(plan, plan.rejected)
+    limit = _Limit(listed, plan)
     limit.check()
-    _same_or_new(state, identity, dest)
+    _same_or_new(state, plan.identity, dest)
     storage.remove_partial(dest)
-    parts = {split: _parts(dest, split, items, options) for split, items in splits.items() if items}
+    parts = {split: _parts(dest, split, items, plan.options) for split, items in plan.splits.items()}
     everything = [part for of_split in parts.values() for part in of_split]
-    with progress_bar(total=len(accepted), desc=f"pack {source.name}", unit="image", disable=not progress) as bar:
-        written = write_shards(everything, state, options.processes, bar.update, limit.add)
-    rejected += [rejection for part in everything for rejection in written[part.name].rejected]
-    return _finish(listed, dest, options, vocabulary, parts, written, rejected, identity)
+    images = sum(map(len, plan.splits.values()))
+    with progress_bar(total=images, desc=f"pack {source.name}", unit="image", disable=not progress) as bar:
+        written = write_shards(everything, state, plan.options.processes, bar.update, limit.add)
+    return _finish(plan, parts, written)
 
 
-def _accept(source: Listed) -> tuple[list[Item], Vocabulary, list[Rejection]]:
+def _plan(source: Listed, dest: str, options: PackOptions) -> _Plan:
+    vocabulary = source.vocabulary or Vocabulary.build(c for record in source.records for c in record.captions)
+    records, rejected = _accept(source, vocabulary)
+    records, notes = decide(records)
+    if unknown := Counter(word for record in records for text in record.captions for word in vocabulary.unknown(text)):
+        common = ", ".join(word for word, _ in unknown.most_common(5))
+        notes += (
+            f"{unknown.total()} words of the captions are not in the source's vocabulary and left out, {len(unknown)} "
+            f"different ones, such as {common}",
+        )
+    splits: dict[str, list[Item]] = {}
+    for record in records:
+        items = splits.setdefault(record.split, [])
+        items.append(Item(record, len(items)))
+    ordered = {split: splits[split] for split in SPLIT_NAMES if split in splits}
+    identity = _identity(source, options, vocabulary)
+    return _Plan(source.name, dest, options, vocabulary, ordered, rejected, notes, identity)
+
+
+def _accept(source: Listed, vocabulary: Vocabulary) -> tuple[list[Record], list[Rejection]]:
     """The records that can be packed as far as can be seen without their images."""
     rejected = list(source.rejected)
-    vocabulary = source.vocabulary or Vocabulary.build(c for record in source.records for c in record.captions)
-    accepted: list[Item] = []
-    positions = {"train": 0, "test": 0}
-    seen: set[str] = set()
+    accepted: list[Record] = []
+    images: set[str] = set()
+    keys: set[str] = set()
     for record in source.records:
         name = record.image.name
-        if record.key in seen:
-            rejected.append(Rejection(name, f"duplicate key {record.key}"))
+        if name in images:
+            rejected.append(Rejection(name, "the image is named twice"))
             continue
-        seen.add(record.key)
+        images.add(name)
         kept = tuple(text for text in record.captions if vocabulary.encode(text))
         rejected += [
             Rejection(name, "the caption has no known word", text) for text in record.captions if text not in kept
@@ -90,9 +124,18 @@ def _accept(source: Listed) -> tuple[list[Item], Vocabulary, list[Rejection]]:
         if not kept:
             rejected.append(Rejection(name, "no caption"))
             continue
-        accepted.append(Item(replace(record, captions=kept), positions[record.split]))
-        positions[record.split] += 1
-    return accepted, vocabulary, rejected
+        key = _new_key(record.key, name, keys)
+        keys.add(key)
+        accepted.append(replace(record, key=key, captions=kept))
+    return accepted, rejected
+
+
+def _new_key(key: str, name: str, taken: set[str]) -> str:
+    """The key, or one that tells a.png from a.jpg where that is taken."""
+    if key not in taken:
+        return key
+    suffix = name.rpartition(".")[2]
+    return next(other for n in count(1) if (other := f"{key}_{suffix}" + (f"_{n}" if n > 1 else "")) not in taken)
 
 
 def _parts(dest: str, split: str, items: Sequence[Item], options: PackOptions) -> list[Part]:
@@ -108,7 +151,7 @@ def _parts(dest: str, split: str, items: Sequence[Item], options: PackOptions) -
 def _identity(source: Listed, options: PackOptions, vocabulary: Vocabulary) -> str:
     """A checksum of all that decides the packed bytes; of the photographs, their names and sizes."""
     digest = hashlib.sha256(vocabulary.to_json().encode())
-    digest.update(options.model_dump_json(include={"resolution", "quality", "shard_samples"}).encode())
+    digest.update(options.model_dump_json(include={"resolution", "quality", "shard_samples", "background"}).encode())
     for record in source.records:
         about = {**record.__dict__, "image": record.image.name.rsplit("/", 1)[-1], "size": record.image.size}
         digest.update(json.dumps(about).encode())
@@ -143,11 +186,12 @@ def _same_or_new(state: str, identity: str, dest: str) -> None:
 class _Limit:
     """Counts rejections; too many end the pack, with rejected.jsonl written."""
 
-    def __init__(self, source: Listed, options: PackOptions, dest: str, rejected: list[Rejection]) -> None:
-        self._dest, self._share, self._rejected = dest, options.max_rejected, list(rejected)
+    def __init__(self, source: Listed, plan: _Plan) -> None:
+        self._dest, self._share, self._rejected = plan.dest, plan.options.max_rejected, list(plan.rejected)
         named = {record.image.name for record in source.records} | {r.image for r in source.rejected}
         self._images = max(1, len(named))
-        self._captions = max(1, sum(len(record.captions) for record in source.records))
+        without = sum(r.caption is not None for r in source.rejected)  # captions that no record has any more
+        self._captions = max(1, without + sum(len(record.captions) for record in source.records))
 
     def add(self, rejected: Sequence[Rejection]) -> None:
         self._rejected += rejected
@@ -157,12 +201,12 @@ class _Limit:
     def check(self) -> None:
         captions = sum(r.caption is not None for r in self._rejected)
         images = len(self._rejected) - captions
-        for count, total, what in ((images, self._images, "images"), (captions, self._captions, "captions")):
-            if count > self._share * total:
+        for left_out, total, what in ((images, self._images, "images"), (captions, self._captions, "captions")):
+            if left_out > self._share * total:
                 write_rejected(self._dest, self._rejected)
                 storage.remove_folder(storage.join(self._dest, _STATE))  # the source will be another one
                 raise SourceError(
-                    f"{count} of {total} {what} rejected, more than max_rejected={self._share:g} allows; "
+                    f"{left_out} of {total} {what} rejected, more than max_rejected={self._share:g} allows; "
                     f"{_reasons(self._rejected)}; all in {storage.join(self._dest, 'rejected.jsonl')}"
                 )
 
@@ -176,23 +220,27 @@ def write_rejected(dest: str, rejected: Sequence[Rejection]) -> None:
     storage.write_bytes(storage.join(dest, "rejected.jsonl"), "".join(lines).encode())
 
 
-def _finish(
-    source: Listed,
-    dest: str,
-    options: PackOptions,
-    vocabulary: Vocabulary,
-    parts: dict[str, list[Part]],
-    written: dict[str, Written],
-    rejected: Sequence[Rejection],
-    identity: str,
-) -> Manifest:
+def _nothing_left(plan: _Plan, rejected: Sequence[Rejection]) -> SourceError:
+    write_rejected(plan.dest, rejected)
+    listed = f"; all in {storage.join(plan.dest, 'rejected.jsonl')}" if rejected else ""
+    return SourceError(f"{plan.name}: no image is left to pack; {_reasons(rejected)}{listed}")
+
+
+def _finish(plan: _Plan, parts: dict[str, list[Part]], written: dict[str, Written]) -> Manifest:
     """Captions, rejections, vocabulary and, when all that is there, the manifest."""
-    splits: dict[str, Split] = {}
+    dest, splits = plan.dest, dict[str, Split]()
+    rejected = [
+        *plan.rejected,
+        *(r for of_split in parts.values() for part in of_split for r in written[part.name].rejected),
+    ]
     for split, of_split in parts.items():
         kept = [part.items[i].record for part in of_split for i in written[part.name].kept]
         if not kept:
             continue
-        texts = json.dumps([(record.key, record.class_id, record.captions) for record in kept]).encode()
+        texts = SplitCaptions(
+            [Captions(record.key, record.class_id, record.captions) for record in kept],
+            {r.class_id: r.class_name or r.key.rpartition("/")[0] or str(r.class_id) for r in kept},
+        ).to_json()
         storage.write_bytes(storage.join(dest, f"{split}-captions.json"), texts)
         splits[split] = Split(
             samples=len(kept),
@@ -202,19 +250,21 @@ def _finish(
             captions_sha256=hashlib.sha256(texts).hexdigest(),
         )
     if not splits:
-        write_rejected(dest, rejected)
-        raise SourceError(f"{source.name}: no image is left to pack; {_reasons(rejected)}")
-    words = vocabulary.to_json().encode()
+        raise _nothing_left(plan, rejected)
+    unread = tuple(f"no {SPLIT_NAMES[split]} image could be read" for split in parts if split not in splits)
+    words = plan.vocabulary.to_json().encode()
     storage.write_bytes(storage.join(dest, "vocabulary.json"), words)
     write_rejected(dest, rejected)
     manifest = Manifest(
-        name=source.name,
-        stored_size=options.stored_size,
-        resolution=options.resolution,
-        vocabulary_size=len(vocabulary),
+        name=plan.name,
+        stored_size=plan.options.stored_size,
+        resolution=plan.options.resolution,
+        vocabulary_size=len(plan.vocabulary),
         vocabulary_sha256=hashlib.sha256(words).hexdigest(),
-        source_sha256=identity,
+        source_sha256=plan.identity,
         rejected=len(rejected),
+        notes=plan.notes
+        + tuple(f"no {SPLIT_NAMES[split]} image could be read" for split in parts if split not in splits),
         splits=splits,
     )
     storage.write_bytes(storage.join(dest, "manifest.json"), manifest.to_json().encode())
@@ -269,6 +319,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(asked: argparse.Namespace) -> int:
     options = parse_options(asked.format, asked.set)
     manifest = pack(read_source(asked.format, asked.source, options), asked.dest, options)
+    for note in manifest.notes:
+        print(f"note: {note}")
     for split, part in manifest.splits.items():
         print(f"{split}: {part.samples} images, {part.captions} captions, {part.classes} classes, ", end="")
         print(f"{len(part.shards)} shards, {sum(s.size for s in part.shards) / 1e6:.1f} MB")

@@ -14,14 +14,18 @@ from typing import Any
 
 import webdataset
 from PIL import Image, ImageOps
+from pydantic import TypeAdapter
 
 from datasets import storage
 from datasets.manifest import Shard
+from datasets.packing.pixels import to_rgb
 from datasets.sources.options import PackOptions
 from datasets.sources.records import Record, Rejection, crop_to_box
 from datasets.storage.processes import context, process_pool
 
 __all__ = ["Item", "Part", "Written", "write_shards"]
+
+_SHARD = TypeAdapter(Shard)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Written:
     def from_json(cls, text: bytes) -> Written:
         raw = json.loads(text)
         rejected = tuple(Rejection(**entry) for entry in raw["rejected"])
-        return cls(Shard.from_dict(raw["shard"]), tuple(raw["kept"]), rejected)
+        return cls(_SHARD.validate_json(json.dumps(raw["shard"])), tuple(raw["kept"]), rejected)
 
 
 def write_shards(
@@ -174,7 +178,10 @@ def _write_shard(part: Part, advance: Callable[[int], Any]) -> Written:
 def _encode(record: Record, options: PackOptions) -> bytes:
     """The record's image, cropped and resized, as JPEG. Raises what Pillow raises."""
     with record.image.open() as file, Image.open(file) as opened:
-        image = (ImageOps.exif_transpose(opened) if record.upright else opened).convert("RGB")
+        opened.load()
+        turned = ImageOps.exif_transpose(opened) if record.upright else opened
+        turned.format = opened.format
+        image = to_rgb(turned, options.background)
     if record.box is not None:
         try:
             image = crop_to_box(image, record.box)

@@ -51,13 +51,11 @@ def verify(url: str, *, progress: bool = False) -> list[str]:
 
 def _captions(url: str, name: str, split: Split) -> Iterator[str]:
     try:
-        entries = load_captions(url, name)
+        entries = load_captions(url, name).images
     except (ManifestError, storage.StorageError) as error:
         yield str(error)
         return
     location = storage.join(url, f"{name}-captions.json")
-    if hashlib.sha256(storage.read_bytes(location)).hexdigest() != split.captions_sha256:
-        yield f"{location}: has another checksum than the manifest's"
     if len(entries) != split.samples:
         yield f"{location}: has {len(entries)} images, the manifest {split.samples}"
 

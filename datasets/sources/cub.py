@@ -33,12 +33,12 @@ __all__ = ["read"]
 _LAYOUT = "CUB-200-2011's layout with captions under text/"
 
 
-def read(source: Path, name: str = "CUB-200-2011") -> Source:
+def read(source: Path, name: str = "CUB-200-2011", encoding: str = "utf-8") -> Source:
     """The records of SOURCE in the order of filenames.pickle or else images.txt. Raises SourceError."""
     root = source / "CUB_200_2011"
     paths: dict[str, tuple[str, str]] = {}  # <class>/<name> → number, path
     for number, path in _rows(root / "images.txt", 2):
-        if path.count("/") != 1:
+        if path.count("/") != 1 or ".." in path.split("/") or path.startswith("/"):
             raise SourceError(f"{root / 'images.txt'}: expected <class>/<name>.jpg for image {number}, found {path}")
         paths[path.rsplit(".", 1)[0]] = (number, path)
     boxes = {row[0]: _box(root / "bounding_boxes.txt", row) for row in _rows(root / "bounding_boxes.txt", 5)}
@@ -56,17 +56,17 @@ def read(source: Path, name: str = "CUB-200-2011") -> Source:
         if number not in boxes:
             raise SourceError(f"{root / 'bounding_boxes.txt'}: no box for image {number} ({path})")
         class_id = released.classes.get(stem, class_ids[stem.split("/")[0]])
-        captions = _captions(texts / f"{stem}.txt", released, stem)
+        captions = _captions(texts / f"{stem}.txt", released, stem, encoding)
         image = LocalImage(root / "images" / path)
-        records.append(Record(key_of(path), split, image, boxes[number], captions, class_id))
+        records.append(Record(key_of(path), split, image, boxes[number], captions, class_id, stem.split("/")[0]))
     twice = tuple(Rejection(stem, "named twice in filenames.pickle") for stem in released.twice)
     return Source(name, tuple(records), released.vocabulary, twice)
 
 
-def _captions(path: Path, released: Released, stem: str) -> tuple[str, ...]:
+def _captions(path: Path, released: Released, stem: str, encoding: str) -> tuple[str, ...]:
     """The captions of one image; none where its file is missing, which rejects the image alone."""
     if path.exists():
-        return tuple(line.strip() for line in text_lines(path, _LAYOUT) if line.strip())
+        return tuple(line.strip() for line in text_lines(path, _LAYOUT, encoding) if line.strip())
     return released.captions.get(stem, ())
 
 
@@ -99,4 +99,4 @@ def _rows(path: Path, columns: int) -> Iterator[list[str]]:
         yield row
 
 
-readers.register("cub", lambda source, options: read(source))
+readers.register("cub", lambda source, options: read(source, encoding=options.encoding))

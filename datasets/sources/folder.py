@@ -3,10 +3,10 @@
 SOURCE/captions.jsonl     {"image": "a/b.jpg", "captions": ["…", …]}, one object a line; or
 SOURCE/captions.csv       columns image,caption; an image may have several rows
 
-Optional keys or columns: split (train or test), class (any name), box (x, y, width, height in pixels; in a CSV with
-spaces between). `file_name` and `text` do for image and caption, and metadata.jsonl or metadata.csv for the file, as in
-other tools' image folders. Without a split, `test_share` of the images is the test split, drawn by a hash of their
-names; without a class, every image is a class of its own.
+Optional keys or columns: split (train, test or validation), class (any name), box (x, y, width, height in pixels; in a
+CSV with spaces between). `file_name` and `text` do for image and caption, and metadata.jsonl or metadata.csv for the
+file, as in other tools' image folders. Without a split, `test_share` of the images is the test split, drawn by a hash
+of their names, and one image at least; without a class, every image is a class of its own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from datasets.sources.options import PackOptions
 from datasets.sources.records import (
     LocalImage,
     Record,
@@ -28,46 +29,86 @@ from datasets.sources.records import (
     box_of,
     key_of,
     readers,
+    split_of,
     text_lines,
 )
 
 __all__ = ["read"]
 
 _TABLES = ("captions.jsonl", "captions.csv", "metadata.jsonl", "metadata.csv")
-_NAMES = {"file_name": "image", "text": "caption", "captions": "caption"}
-_COLUMNS = ("image", "caption", "split", "class", "box")
+# What columns and keys may be called.
+_NAMES = {
+    "image": "image",
+    "file_name": "image",
+    "caption": "caption",
+    "captions": "caption",
+    "text": "caption",
+    "split": "split",
+    "class": "class",
+    "box": "box",
+}
+_NO_CAPTION = ("nan", "none", "null")  # what tools write where there is nothing
+
+_Box = tuple[float, float, float, float]
+_Keys = list[tuple[str, object]]  # of a row, with their values, as they are written
 
 
-def read(source: Path, captions: str | None = None, test_share: float = 0.1) -> Source:
-    """The records of SOURCE in the table's order. `captions` names the table if it has another name.
+class _RowError(ValueError):
+    """A row that cannot be used; why."""
+
+
+@dataclass
+class _Row:
+    """What a row says of its image, or all rows of it together."""
+
+    image: str
+    captions: list[str]
+    split: str | None = None
+    class_name: str | None = None
+    box: _Box | None = None
+    rejected: list[Rejection] = field(default_factory=list)  # of its captions
+
+
+def read(source: Path, options: PackOptions | None = None) -> Source:
+    """The records of SOURCE in the table's order. `options.captions` names the table if it has another name.
 
     Rows that name no image or contradict an earlier one of the same image are rejected. Raises SourceError.
     """
-    table = _table(source, captions)
+    options = options or PackOptions()
+    table = _table(source, options.captions)
     rejected: list[Rejection] = []
-    images: dict[str, dict[str, Any]] = {}
-    for line, row in _rows(table):
-        problem = _add(images, row)
-        if problem:
-            name = row.get("image")
-            place = str(source / name) if isinstance(name, str) and name else f"{table.name}, line {line}"
-            rejected.append(Rejection(place, problem))
-    if not images:
-        raise SourceError(f"{table}: names no image")
-    class_ids = {name: i for i, name in enumerate(sorted({str(_class(name, row)) for name, row in images.items()}))}
+    images: dict[str, _Row] = {}
+    for line, raw in _rows(table, options.encoding):
+        try:
+            if isinstance(raw, _RowError):
+                raise raw
+            row = _row(raw)
+            rejected += row.rejected
+            _add(images, row)
+        except _RowError as error:
+            rejected.append(Rejection(f"{table}, line {line}", str(error)))
+    class_names = {name: row.class_name or name for name, row in images.items()}
+    class_ids = {name: i for i, name in enumerate(sorted(set(class_names.values())))}
+    drawn = _drawn(name for name, row in images.items() if row.split is None)
+    splits = {
+        name: row.split or ("test" if drawn[name] < options.test_share else "train") for name, row in images.items()
+    }
+    if len(drawn) > 1 and "test" not in splits.values() and "validation" not in splits.values():
+        splits[min(drawn, key=drawn.__getitem__)] = "test"
     records = [
         Record(
             key=key_of(name),
-            split=row.get("split") or _drawn_split(name, test_share),
+            split=splits[name],
             image=LocalImage(source / name),
-            box=row.get("box"),
-            captions=tuple(row["caption"]),
-            class_id=class_ids[str(_class(name, row))],
-            upright=row.get("box") is None,  # a box is in the stored pixels
+            box=row.box,
+            captions=tuple(row.captions),
+            class_id=class_ids[class_names[name]],
+            class_name=class_names[name],
+            upright=row.box is None,  # a box is in the stored pixels
         )
         for name, row in images.items()
     ]
-    return Source(source.name or "folder", tuple(records), rejected=tuple(rejected))
+    return Source(source.resolve().name or "folder", tuple(records), rejected=tuple(rejected))
 
 
 def _table(source: Path, captions: str | None) -> Path:
@@ -85,92 +126,149 @@ def _table(source: Path, captions: str | None) -> Path:
     return found[0]
 
 
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    lines = text_lines(table, "a table of captions")
-    parsed = _csv_rows(table, lines) if table.suffix == ".csv" else _json_rows(table, lines)
-    for line, raw in parsed:
-        row = {_NAMES.get(str(key), str(key)): value for key, value in raw.items()}
-        row["caption"] = _texts(row.get("caption"))
-        yield line, row
+def _rows(table: Path, encoding: str) -> Iterator[tuple[int, _Keys | _RowError]]:
+    """Of every row its line and its keys, or why it has none."""
+    lines = text_lines(table, "a table of captions", encoding)
+    return _csv_rows(table, lines) if table.suffix == ".csv" else _json_rows(table, lines)
 
 
-def _csv_rows(table: Path, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO("\n".join(lines)), strict=True)
-    names = {_NAMES.get(name, name) for name in reader.fieldnames or ()}
-    if not {"image", "caption"} <= names:
-        raise SourceError(
-            f"{table}: expected the columns image and caption, found {', '.join(sorted(names)) or 'none'}"
-        )
+def _csv_rows(table: Path, lines: Iterable[str]) -> Iterator[tuple[int, _Keys | _RowError]]:
+    reader = csv.reader(io.StringIO("\n".join(lines)), strict=True)
+    line, columns = 1, list[str]()
     try:
-        for row in reader:
-            yield reader.line_num, {key: value for key, value in row.items() if key in (*_COLUMNS, *_NAMES)}
+        for fields in reader:
+            if not columns:
+                columns = [name.strip() for name in fields]
+                _check_columns(table, columns)
+            elif fields:
+                if len(fields) > len(columns):
+                    what = f"has {len(fields)} fields for {len(columns)} columns"
+                    yield line, _RowError(f"{what}; put a caption with commas in quotes")
+                else:
+                    yield line, list(zip(columns, fields, strict=False))
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise SourceError(f"{table}, line {reader.line_num}: not CSV ({error})") from None
+        raise SourceError(f"{table}, line {line}: not CSV ({error})") from None
+    if not columns:
+        raise SourceError(f"{table}: is empty; expected the columns image and caption")
 
 
-def _json_rows(table: Path, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _check_columns(table: Path, columns: list[str]) -> None:
+    for meaning in ("image", "caption"):
+        named = [name for name in columns if _NAMES.get(name) == meaning]
+        if len(named) > 1:
+            raise SourceError(f"{table}: the columns {' and '.join(named)} both mean {meaning}; rename one of them")
+        if not named:
+            raise SourceError(f"{table}: expected the columns image and caption, found {', '.join(columns) or 'none'}")
+    for name in {name for name in columns if name in _NAMES and columns.count(name) > 1}:
+        raise SourceError(f"{table}: has the column {name} twice")
+
+
+def _json_rows(table: Path, lines: Iterable[str]) -> Iterator[tuple[int, _Keys | _RowError]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError) as error:
             raise SourceError(f"{table}, line {number}: not JSON ({error})") from None
-        if not isinstance(row, dict):
+        if not isinstance(row, _Pairs):
             raise SourceError(f"{table}, line {number}: expected an object with image and captions")
-        yield number, row
+        yield number, [(str(key), value) for key, value in row]
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value.strip()] if value.strip() else []
-    texts = value if isinstance(value, list) else []
-    return [text.strip() for text in texts if isinstance(text, str) and text.strip()]
+class _Pairs(list[tuple[str, object]]):
+    """A JSON object with all its keys, those too that are there twice."""
 
 
-def _add(images: dict[str, dict[str, Any]], row: dict[str, Any]) -> str | None:
-    """Add a row's captions to its image; the reason if it cannot be."""
-    name = row.get("image")
-    if not isinstance(name, str) or not name:
-        return "no image is named"
-    if not name.isprintable():
-        return "the image's name is not text"
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        return "the image is outside the folder"
-    name = Path(name).as_posix()  # one way to write it
-    if row.get("split") not in (None, "", "train", "test"):
-        return f"split {row['split']!r}: expected train or test"
+def _row(pairs: _Keys) -> _Row:
+    """Raises _RowError."""
+    found: dict[str, tuple[str, object]] = {}
+    for key, value in pairs:
+        if (meaning := _NAMES.get(key)) is None:
+            continue
+        if meaning in found:
+            raise _RowError(f"{found[meaning][0]} and {key} both mean {meaning}")
+        found[meaning] = key, value
+    values = {meaning: value for meaning, (_, value) in found.items()}
+    name = _image_name(values.get("image"))
+    captions, rejected = _captions(name, values["caption"]) if "caption" in values else ([], [])
     try:
-        row["box"] = _box(row.get("box"))
+        split, class_name = values.get("split"), values.get("class")
+        return _Row(
+            image=name,
+            captions=captions,
+            split=None if split in (None, "") else split_of(str(split)),
+            class_name=None if class_name in (None, "") else _class_name(class_name),
+            box=_box(values.get("box")),
+            rejected=rejected,
+        )
     except ValueError as error:
-        return f"box: {error}"
-    known = images.setdefault(name, {**row, "caption": []})
-    for key in ("split", "class", "box"):
-        if known.get(key) in (None, ""):
-            known[key] = row.get(key)
-        elif row.get(key) not in (None, "", known[key]):
-            return f"{key} {row.get(key)!r} contradicts an earlier row's {known[key]!r}"
-    known["caption"] += row["caption"]
-    return None
+        raise _RowError(f"{name}: {error}") from None
 
 
-def _box(value: Any) -> tuple[float, float, float, float] | None:
+def _image_name(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise _RowError("no image is named")
+    if not value.isprintable():
+        raise _RowError("the image's name is not text")
+    if Path(value).is_absolute():
+        raise _RowError(f"{value}: is an absolute path; expected one within the folder, such as images/a.jpg")
+    if ".." in Path(value).parts:
+        raise _RowError(f"{value}: leads out of the folder")
+    return Path(value).as_posix()  # one way to write it
+
+
+def _captions(name: str, value: object) -> tuple[list[str], list[Rejection]]:
+    """The captions of a cell, a text or a list of texts, and what in it is none."""
+    texts, rejected = [], []
+    for entry in value if isinstance(value, list) and not isinstance(value, _Pairs) else [value]:
+        if entry is None or not isinstance(entry, str):
+            shown = json.dumps(entry, default=str)[:80]
+            rejected.append(Rejection(name, "the caption is no text", shown))
+        elif (text := entry.strip()).casefold() in _NO_CAPTION:
+            rejected.append(Rejection(name, "the caption stands for none", text))
+        elif text:
+            texts.append(text)
+    return texts, rejected
+
+
+def _class_name(value: object) -> str:
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"class {json.dumps(value, default=str)[:80]}: expected a name or a number")
+
+
+def _box(value: object) -> _Box | None:
     if value in (None, "", []):
         return None
     numbers = value.split() if isinstance(value, str) else value
-    if not isinstance(numbers, list):
-        raise ValueError(f"expected x, y, width, height in pixels, found {value!r}")
-    return box_of(numbers)
+    try:
+        if not isinstance(numbers, list) or isinstance(numbers, _Pairs):
+            raise ValueError(f"expected x, y, width, height in pixels, found {value!r}")
+        return box_of(numbers)
+    except ValueError as error:
+        raise ValueError(f"box: {error}") from None
 
 
-def _class(name: str, row: dict[str, Any]) -> Any:
-    return name if row.get("class") in (None, "") else row["class"]
+def _add(images: dict[str, _Row], row: _Row) -> None:
+    """Add a row's captions to its image. Raises _RowError where it contradicts an earlier one."""
+    known = images.setdefault(row.image, _Row(row.image, []))
+    for key, named in (("split", "split"), ("class_name", "class"), ("box", "box")):
+        before, now = getattr(known, key), getattr(row, key)
+        if before is not None and now is not None and now != before:
+            raise _RowError(f"{row.image}: {named} {now!r} contradicts an earlier row's {before!r}")
+        setattr(known, key, now if before is None else before)
+    known.captions += row.captions
 
 
-def _drawn_split(name: str, test_share: float) -> str:
-    """A function of the name alone, so that more images do not move the others to another split."""
-    drawn = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-    return "test" if drawn < test_share else "train"
+def _drawn_split(draw: float, options: PackOptions) -> str:
+    return "test" if draw < options.test_share else "train"
 
 
-readers.register("folder", lambda source, options: read(source, options.captions, options.test_share))
+def _drawn(names: Iterable[str]) -> dict[str, float]:
+    """A number in [0, 1) of each name alone, so that more images do not move the others to another split."""
+    return {name: int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64 for name in names}
+
+
+readers.register("folder", read)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import codecs
+
+from PIL import ImageColor
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 __all__ = ["PackOptions"]
 
@@ -19,9 +22,25 @@ class PackOptions(BaseModel):
     shard_samples: int = Field(1000, gt=0, description="images a shard, at most")
     processes: int = Field(0, ge=0, description="processes that encode; 0: one a core")
     max_rejected: float = Field(0.01, ge=0, le=1, description="share of images, or of captions, that may be left out")
+    background: str = Field("white", description="colour behind transparent pixels, a name or #rrggbb")
+    encoding: str = Field("utf-8", description="encoding of the source's texts without a byte order mark")
     captions: str | None = Field(None, description="folder: name of the table under SOURCE")
     test_share: float = Field(0.1, gt=0, lt=1, description="folder: share of test images among those without a split")
     plugins: tuple[str, ...] = Field((), description="Python modules whose import registers further formats")
+
+    @field_validator("background")
+    @classmethod
+    def _colour(cls, value: str) -> str:
+        ImageColor.getrgb(value)  # raises ValueError
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding(cls, value: str) -> str:
+        try:
+            return codecs.lookup(value).name
+        except LookupError:
+            raise ValueError("expected the name of an encoding, such as cp1252") from None
 
     @property
     def stored_size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ __all__ = [
     "key_of",
     "list_records",
     "readers",
+    "split_of",
     "text_lines",
 ]
 
@@ -95,11 +97,12 @@ class Record:
     """One captioned image of a source."""
 
     key: str
-    split: str  # train or test
+    split: str  # train, test or validation
     image: ImageFile
     box: tuple[float, float, float, float] | None  # x, y, width, height in pixels
     captions: tuple[str, ...]
     class_id: int
+    class_name: str = ""  # for people; that of the key's folder or the number where it is empty
     upright: bool = False  # turn the image as its EXIF orientation says
 
 
@@ -168,14 +171,50 @@ def box_of(values: Sequence[Any]) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
-def text_lines(path: Path, expected: str) -> list[str]:
-    """The lines of a text file of the source. Raises SourceError that says what was `expected`."""
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+}
+
+
+def split_of(name: str) -> str:
+    """train, test or validation, of the names that datasets have for them. Raises ValueError."""
+    if (found := SPLITS.get(name.strip().casefold())) is None:
+        raise ValueError(f"split {name!r}: expected one of {', '.join(SPLITS)}")
+    return found
+
+
+def text_lines(path: Path, expected: str, encoding: str = "utf-8") -> list[str]:
+    """The lines of a text file of the source, in UTF-8 or what `encoding` or its first bytes say.
+
+    Raises SourceError that says what was `expected`.
+    """
     try:
-        return path.read_text(encoding="utf-8-sig", errors="replace").split("\n")  # not at U+2028, which JSON allows
+        if not path.is_file() and path.exists():  # reading a pipe or a device would wait for ever
+            raise SourceError(f"{path}: not a file; expected {expected}")
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise SourceError(f"{path}: not found; expected {expected}") from None
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif content.startswith(codecs.BOM_UTF8):
+        encoding = "utf-8-sig"
+    try:
+        return content.decode(encoding).split("\n")  # not at U+2028, which JSON allows
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SourceError(
+            f"{path}, line {line}: not {encoding.upper()} (byte 0x{content[error.start]:02x}); store it as UTF-8, or "
+            "say what it is, such as --set encoding=cp1252"
+        ) from None
 
 
 def crop_to_box(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:

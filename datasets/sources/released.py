@@ -44,6 +44,8 @@ def read_released(source: Path) -> Released:
         twice: list[str] = []
         for split in SPLITS:
             listed = _list_of(source / split / "filenames.pickle", str)
+            if outside := [name for name in listed if name.startswith("/") or ".." in name.split("/")]:
+                raise SourceError(f"{source / split / 'filenames.pickle'}: {outside[0]!r} is outside the folder")
             numbers = _list_of(source / split / "class_info.pickle", int)
             if numbers and len(numbers) != len(listed):
                 raise SourceError(
@@ -68,7 +70,7 @@ def read_captions_pickle(url: str) -> tuple[dict[str, list[list[int]]], Vocabula
     lists = isinstance(data, list) and all(isinstance(part, list) for part in data[:2])
     if not lists or not isinstance(words, dict) or set(words) != set(range(len(words))):
         raise PickleError(f"{url}: expected [train captions, test captions, number → word, word → number]")
-    vocabulary = Vocabulary(tuple(str(words[i]) for i in range(len(words))))
+    vocabulary = Vocabulary(tuple(str(words[i]) for i in range(len(words))), released=True)
     return dict(zip(SPLITS, data[:2], strict=True)), vocabulary
 
 

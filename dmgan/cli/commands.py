@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from cluster.driver import stages
@@ -131,7 +132,7 @@ def _tune(options: argparse.Namespace, config: Config, sweep: Run) -> None:
 
 
 def _generate(options: argparse.Namespace, config: Config, run: Run) -> None:
-    from dmgan.runs.generate import generate_files
+    from dmgan.runs.generate import check_captions, generate_files
 
     out = Path(kept(str(options.out)))
     captions = list(options.caption)
@@ -147,8 +148,11 @@ def _generate(options: argparse.Namespace, config: Config, run: Run) -> None:
         raise ConfigError("generate: no captions; give --caption TEXT or --captions FILE")
     if options.count < 1:
         raise ConfigError(f"--count {options.count}: expected at least 1")
+    usable, warnings = check_captions(captions, run.read_tokenizer(config.model), config.evaluate.max_words)
+    for warning in warnings:
+        print(f"dmgan: warning: {warning}", file=sys.stderr)
     try:
-        files = generate_files(config, run, captions, out, options.count, options.seed)
+        generated = generate_files(config, run, usable, out, options.count, options.seed)
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be written: {error}") from error
-    print(f"{len(files)} images in {out}, all captions in {files[-1]}")
+    print(f"{len(generated.images)} images in {out}, all captions in {generated.grid}")

@@ -36,6 +36,7 @@ def load_config(name_or_path: str | Path | Config | None = None, overrides: Iter
     Raises ConfigError.
     """
     tree = name_or_path.model_dump() if isinstance(name_or_path, Config) else _read(name_or_path or DEFAULT_PRESET)
+    url, assigned = _url(tree), set[str]()
     for assignment in overrides:
         key, separator, value = assignment.partition("=")
         if not separator or not key:
@@ -47,7 +48,21 @@ def load_config(name_or_path: str | Path | Config | None = None, overrides: Iter
         except yaml.YAMLError as error:
             raise ConfigError(f"{key}={value}: not a YAML value") from error
         _assign(tree, key, parsed)
+        assigned.add(key)
+    _draw_at_own_url(tree, url, "data.draw_birds" in assigned)
     return parse_config(tree)
+
+
+def _url(tree: dict[str, object]) -> object:
+    data = tree.get("data")
+    return data.get("url") if isinstance(data, dict) else None
+
+
+def _draw_at_own_url(tree: dict[str, object], own: object, asked: bool) -> None:
+    """Birds are drawn where the preset says, not at another URL, which may be mistyped, unless that is `asked` for."""
+    data = tree.get("data")
+    if isinstance(data, dict) and data.get("draw_birds") and not asked and data.get("url") != own:
+        data["draw_birds"] = False
 
 
 def parse_config(tree: object) -> Config:
@@ -81,7 +96,12 @@ def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, object]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as 'train:', found {type(tree).__name__}")
     base = tree.pop("preset", None)
-    return _merge(_read(base, depth + 1), tree) if base is not None else tree
+    if base is None:
+        return tree
+    merged = _merge(whole := _read(base, depth + 1), tree)
+    data = tree.get("data")
+    _draw_at_own_url(merged, _url(whole), isinstance(data, dict) and "draw_birds" in data)
+    return merged
 
 
 def _remote(url: str) -> str:

@@ -37,12 +37,12 @@ class UnseenCaptions:
     """Every caption of the test split, and which of them each generated image is of."""
 
     def __init__(self, url: str, seed: int) -> None:
-        entries = load_captions(url, SPLIT)
+        captions = load_captions(url, SPLIT)
+        entries = captions.images
         self.texts = [text for entry in entries for text in entry.captions]
         self.classes = np.array([entry.class_id for entry in entries for _ in entry.captions])
         self._order = np.random.default_rng([seed, 1]).permutation(len(self.texts))
-        # CUB's keys begin with the class's folder
-        self.class_names = {e.class_id: e.key.rpartition("/")[0] or str(e.class_id) for e in entries}
+        self.class_names = captions.class_names
 
     def of(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """The numbers of the captions of images `indices`: all in an order drawn by the seed, again and again."""

@@ -52,6 +52,7 @@ class Evaluation(BaseModel):
     worst: list[Extreme]
     r_precision_by_class: list[ClassScore]
     protocol: dict[str, Any]
+    caveats: list[str] = []  # what whoever reads the scores must know
     seconds: float
 
     @model_validator(mode="after")

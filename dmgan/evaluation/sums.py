@@ -8,7 +8,7 @@ import safetensors.numpy
 from dmgan.evaluation.metrics import Settings, Sums, Value
 from dmgan.evaluation.protocol import wanted_metrics
 
-__all__ = ["PartSums", "added", "from_bytes", "scores", "to_bytes"]
+__all__ = ["PartSums", "added", "caveats", "from_bytes", "scores", "to_bytes"]
 
 PartSums = dict[str, Sums]  # of each metric, by its name
 
@@ -32,6 +32,12 @@ def from_bytes(content: bytes, settings: Settings) -> PartSums:
         metric, _, name = key.partition("/")
         found[metric][name] = array
     return found
+
+
+def caveats(generated: PartSums, real: PartSums, settings: Settings) -> list[str]:
+    """What whoever reads the scores must know, one line each."""
+    chosen = wanted_metrics(settings)
+    return [line for name, m in chosen.items() for line in m.caveats(generated[name], real.get(name, {}), settings)]
 
 
 def scores(generated: PartSums, real: PartSums, settings: Settings) -> dict[str, Value]:

@@ -28,6 +28,9 @@ class Tokenizer(Protocol):
     def encode(self, caption: str) -> list[int]:
         """The caption's ids, each above 0; what it does not know is left out."""
 
+    def unknown(self, caption: str) -> list[str]:
+        """What `encode` leaves out, as people write it."""
+
     def decode(self, ids: Iterable[int], /) -> list[str]:
         """A text for each id."""
 

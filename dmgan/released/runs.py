@@ -95,6 +95,8 @@ def _load(file: str, load: Any) -> Any:
         )
         if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
             raise StateDictError("not a state dict of tensors")
+        if bad := next((name for name, tensor in state.items() if not tensor.isfinite().all()), None):
+            raise StateDictError(f"{bad} has values that are no numbers or infinite")
         return load(state)
     except StateDictError as error:
         raise StateDictError(f"{Path(file).name}: {error}") from None

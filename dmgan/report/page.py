@@ -12,6 +12,7 @@ from PIL import Image
 from datasets import storage
 from dmgan.config import Config
 from dmgan.evaluation.record import Evaluation, read_evaluation
+from dmgan.evaluation.unseen import overlap
 from dmgan.model.generator import GeneratorOutput
 from dmgan.pixels import to_array
 from dmgan.report.kit import LAYOUT, figure, percent, picture, render
@@ -30,6 +31,7 @@ def write_report(config: Config, run: Run, samples: FixedSamples, beside: Sequen
     """Write RUN/report.html from the run's files and its generator, its scores with those of `beside`; where it is."""
     evaluation = read_evaluation(run)
     output = samples.output(run.load_generator())
+    unseen = overlap(config.data.url)
     stages = [to_array(images) for images in output.images]
     context = {
         "title": f"DM-GAN run {run.name}",
@@ -42,6 +44,8 @@ def write_report(config: Config, run: Run, samples: FixedSamples, beside: Sequen
             {"caption": caption, "images": [picture(pixels[row], caption) for pixels in stages]}
             for row, caption in enumerate(samples.captions)
         ],
+        "samples_of": "Captions of the test split." if unseen is not None else "Captions of the dataset.",
+        "overlap": unseen,
         "words": _word_rows(samples, output),
         "training": _training(run.read_metrics()),
         **score_sections(run, beside),

@@ -92,6 +92,7 @@ def _notes(measured: Sequence[tuple[Run, Evaluation | None]]) -> list[str]:
             notes.append(f"No evaluation of {run.name} yet: python -m dmgan.launch evaluate.")
             continue
         notes.append(_protocol_note(run, evaluation))
+        notes += [f"{run.name}: {caveat}." for caveat in evaluation.caveats]
         if own is not None and evaluation is not own and (other := differences(own.protocol, evaluation.protocol)):
             notes.append(
                 f"{run.name} is not comparable with {first.name}: their protocols differ in {'; '.join(other)}."

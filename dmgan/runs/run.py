@@ -99,7 +99,7 @@ class Run:
         tensors = self._needed("encoders.safetensors", "pretrain")
         encoders = build_encoders(config.model, len(self.read_tokenizer(config.model)))
         with self._well_formed("encoders.safetensors"):
-            encoders.load_state_dict(safetensors.torch.load(tensors))
+            encoders.load_state_dict(_finite(safetensors.torch.load(tensors)))
         return encoders.eval().requires_grad_(False)
 
     def save_generator(self, generator: nn.Module, config: Config, step: int, steps: int) -> None:
@@ -119,18 +119,18 @@ class Run:
         discriminators = build_gan_discriminators(config.model)
         with self._well_formed("discriminators.safetensors"):
             tensors = storage.read_bytes(self.path("discriminators.safetensors"))
-            discriminators.load_state_dict(safetensors.torch.load(tensors))
+            discriminators.load_state_dict(_finite(safetensors.torch.load(tensors)))
         return discriminators
 
     def load_generator(self) -> Generator:
         """The run's averaged generator in evaluation mode."""
-        record, tensors = self.read_generator_record(), self._needed("generator.safetensors", "train")
-        if record is None:
+        if (record := self.read_generator_record()) is None:
             raise ConfigError(_not_there(self.path("generator.json"), "train"))
+        tensors = self._needed("generator.safetensors", "train")
         with self._well_formed("generator.json"):
             generator = build_generator(record.model)
         with self._well_formed("generator.safetensors"):
-            generator.load_state_dict(safetensors.torch.load(tensors))
+            generator.load_state_dict(_finite(safetensors.torch.load(tensors)))
         return generator.eval().requires_grad_(False)
 
     def trained_steps(self) -> int:
@@ -159,6 +159,14 @@ class Run:
             said = first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
             reason = said[:200] or type(error).__name__
             raise ConfigError(f"{self.path(name)}: damaged or not of this model: {reason}") from error
+
+
+def _finite(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Raises ValueError for weights that would only give black pictures."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} has values that are no numbers or infinite")
+    return tensors
 
 
 def first_problem(error: ValidationError) -> str:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from datasets.manifest import load_captions
+from datasets.manifest import load_captions, load_manifest
 from dmgan.config import Config
 from dmgan.model.build import Encoders
 from dmgan.model.generator import GeneratorOutput
@@ -66,9 +66,10 @@ def samples_of(config: Config, run: Run, encoders: Encoders) -> FixedSamples:
 
 
 def sample_captions(url: str) -> list[str]:
-    """The first captions of a few test classes."""
+    """The first captions of a few test classes, of training where there are no test images."""
     chosen: dict[int, str] = {}
-    for entry in load_captions(url, "test"):
+    split = "test" if "test" in load_manifest(url)[0].splits else "train"
+    for entry in load_captions(url, split).images:
         chosen.setdefault(entry.class_id, entry.captions[0])
     step = max(1, len(chosen) // FixedSamples.ROWS)
     return list(chosen.values())[::step][: FixedSamples.ROWS]

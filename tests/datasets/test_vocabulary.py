@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from datasets import storage
-from datasets.vocabulary import Vocabulary, tokenize
+from datasets.vocabulary import Vocabulary, tokenize, tokenize_released
 
 
 def test_tokens_are_lower_case_words_without_punctuation() -> None:
@@ -21,8 +22,31 @@ def test_tokens_are_lower_case_words_without_punctuation() -> None:
     ]
 
 
-def test_non_ascii_characters_are_dropped_from_words() -> None:
-    assert tokenize("a naïve café — 鳥") == ["a", "nave", "caf"]
+def test_words_of_any_language_are_whole() -> None:
+    assert tokenize("a naïve café — 鳥") == ["a", "naïve", "café", "鳥"]
+    assert tokenize("une tête élégante") == ["une", "tête", "élégante"]
+    assert tokenize("une te\u0302te") == ["une", "tête"]  # the accent as a mark of its own
+    assert tokenize("красная птица red") == ["красная", "птица", "red"]
+    assert tokenize("一只红鸟") == list("一只红鸟")
+    assert tokenize("एक लाल चिड़िया") == [unicodedata.normalize("NFKC", word) for word in ("एक", "लाल", "चिड़िया")]
+    assert tokenize("ＳＴＲＡßＥ  soft\u00adhyphen") == ["strasse", "softhyphen"]
+
+
+def test_a_released_vocabulary_reads_as_the_released_code() -> None:
+    assert tokenize_released("a naïve café — 鳥") == ["a", "nave", "caf"]
+    words = Vocabulary(("<end>", "a", "caf"), released=True)
+    assert words.encode("a café") == [1, 2] and words.unknown("a naïve café 鳥") == ["naïve", "鳥"]
+    again = Vocabulary.from_json(words.to_json())
+    assert again == words
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"words": ["a", 1], "released": false}', '{"words": ["a", "a"], "released": false}', "[]", '{"words": "ab"}'],
+)
+def test_what_is_no_vocabulary_is_refused(text: str) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Vocabulary.from_json(text)
 
 
 def test_numbers_and_back() -> None:

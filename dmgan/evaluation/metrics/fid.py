@@ -16,6 +16,9 @@ from dmgan.evaluation.metrics.metric import Metric, Part, Score, Settings, Sums,
 __all__ = ["FeatureSums", "Moments", "frechet_distance", "read_moments"]
 
 
+_ROUNDING = 1e-5  # of a covariance that was kept in float32
+
+
 @dataclass(frozen=True)
 class Moments:
     """Mean (D,) and unbiased covariance (D, D) of features, float64."""
@@ -83,6 +86,19 @@ class FrechetInceptionDistance(Metric):
     def real(self, features: Tensor, settings: Settings) -> Sums:
         return FeatureSums.of(features).to_sums()
 
+    def caveats(self, generated: Sums, real: Sums, settings: Settings) -> list[str]:
+        of_generated = FeatureSums.from_sums(generated)
+        dimensions, counts = len(of_generated.total), {"generated": of_generated.n}
+        if "mean" not in real:
+            counts["real"] = FeatureSums.from_sums(real).n
+        few = [f"{count:,} {kind}" for kind, count in counts.items() if count <= dimensions]
+        if not few:
+            return []
+        return [
+            f"FID of {' and '.join(few)} images on {dimensions:,} feature dimensions cannot be compared with other "
+            "FIDs: it takes more images than dimensions"
+        ]
+
     def result(self, generated: Sums, real: Sums, settings: Settings) -> dict[str, Value]:
         given = "mean" in real  # as `Moments.to_sums` has them
         moments = Moments(real["mean"], real["covariance"]) if given else FeatureSums.from_sums(real).moments()
@@ -90,6 +106,19 @@ class FrechetInceptionDistance(Metric):
 
 
 metrics.register("fid", FrechetInceptionDistance())
+
+
+def _impossible(mean: np.ndarray, covariance: np.ndarray) -> str | None:
+    """Why these are no mean and covariance, if they are none."""
+    for name, values in (("mu", mean), ("sigma", covariance)):
+        if not np.isfinite(values).all():
+            return f"{name} has values that are no numbers or infinite"
+    scale = max(float(np.abs(covariance).max(initial=0)), np.finfo(np.float64).tiny)
+    if float(np.abs(covariance - covariance.T).max(initial=0)) > _ROUNDING * scale:
+        return "sigma is not symmetric"
+    if len(mean) and float(np.linalg.eigvalsh(covariance).min()) < -_ROUNDING * scale * len(mean):
+        return "sigma has a negative eigenvalue"
+    return None
 
 
 def read_moments(url: str) -> Moments:
@@ -103,4 +132,6 @@ def read_moments(url: str) -> Moments:
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         shapes = f"mu {mean.shape}, sigma {covariance.shape}"
         raise StorageError(f"{url}: expected mu (D,) and sigma (D, D), found {shapes}")
+    if problem := _impossible(mean, covariance):
+        raise StorageError(f"{url}: expected a mean and a covariance; {problem}")
     return Moments(mean, covariance)

@@ -115,6 +115,10 @@ class Metric(ABC):
     def generated(self, part: Part, settings: Settings) -> Sums:
         """What a part of the generated images contributes."""
 
+    def caveats(self, generated: Sums, real: Sums, settings: Settings) -> list[str]:
+        """What whoever reads the scores must know, one line each."""
+        return []
+
     def real(self, features: Tensor, settings: Settings) -> Sums:
         """What a part of the real images contributes, by their features (n, D)."""
         return {}

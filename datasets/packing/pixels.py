@@ -1,0 +1,43 @@
+"""From whatever Pillow opens to RGB: every mode's own range, and transparency over a background."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageColor
+
+__all__ = ["to_rgb"]
+
+_DEEP = 65535  # white in 16 bits
+_SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+# Pillow opens 16-bit files of these formats as 32-bit integers.
+_SIXTEEN_BIT_FORMATS = ("PNG", "PPM", "JPEG2000")
+
+
+def to_rgb(image: Image.Image, background: str = "white") -> Image.Image:
+    """The image in mode RGB, 0 black and 255 white, composed over a colour (a name or #rrggbb) where it is transparent.
+
+    Raises ValueError for pixels whose range is not known: 32-bit integers and floats have no white of their own.
+    """
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format in _SIXTEEN_BIT_FORMATS):
+        image = _eight_bits(image)
+    elif image.mode in ("I", "F"):
+        kind = "32-bit integer" if image.mode == "I" else "float"
+        raise ValueError(f"{kind} pixels: which value is white is not known; store it with 8 or 16 bits a channel")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    drawn = image.convert("RGBA")
+    ground = Image.new("RGBA", drawn.size, (*ImageColor.getrgb(background)[:3], 255))
+    return Image.alpha_composite(ground, drawn).convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey as L, or as LA where one value stands for transparency."""
+    deep = np.asarray(image).astype(np.int64)
+    grey = Image.fromarray(np.clip((deep * 255 + _DEEP // 2) // _DEEP, 0, 255).astype(np.uint8), "L")
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        alpha = Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8), "L")
+        return Image.merge("LA", (grey, alpha))
+    return grey
