@@ -263,8 +263,7 @@ def _finish(plan: _Plan, parts: dict[str, list[Part]], written: dict[str, Writte
         vocabulary_sha256=hashlib.sha256(words).hexdigest(),
         source_sha256=plan.identity,
         rejected=len(rejected),
-        notes=plan.notes
-        + tuple(f"no {SPLIT_NAMES[split]} image could be read" for split in parts if split not in splits),
+        notes=plan.notes + unread,
         splits=splits,
     )
     storage.write_bytes(storage.join(dest, "manifest.json"), manifest.to_json().encode())
