@@ -11,7 +11,6 @@ A preset or a YAML file of lines such as
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from datasets.documents import parse_yaml, read_text, short
 from dmgan.config import Config, ConfigError, Tune, keys_with, known_keys, suggestion, with_values
 
 __all__ = ["Parameter", "Space", "load_space", "parse_space", "presets", "scheduler_of"]
@@ -135,11 +134,7 @@ def load_space(name_or_path: str, config: Config) -> Space:
         path = Path(name_or_path)
         if not path.is_file():
             raise ConfigError(f"--search {name_or_path}: neither a preset ({', '.join(presets())}) nor a file")
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
-    return parse_space(tree, config, str(path))
+    return parse_space(parse_yaml(read_text(path, error_type=ConfigError), str(path), ConfigError), config, str(path))
 
 
 def parse_space(tree: Any, config: Config, where: str) -> Space:
@@ -164,13 +159,13 @@ def _parameter(key: str, entry: Any, where: str) -> Parameter:
         raise ConfigError(f"{where}: {key}: cannot be searched over: trials could not be compared, or resumed")
     kinds = (*_LISTS, *_RANGES)
     if not isinstance(entry, Mapping) or len(entry) != 1 or next(iter(entry)) not in kinds:
-        raise ConfigError(f"{where}: {key}: expected one of {', '.join(kinds)} with a list, got {entry!r}")
+        raise ConfigError(f"{where}: {key}: expected one of {', '.join(kinds)} with a list, got {short(repr(entry))}")
     ((kind, values),) = entry.items()
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        raise ConfigError(f"{where}: {key}: {kind}: expected a list, got {values!r}")
-    values = [_number(value) for value in values]
+        raise ConfigError(f"{where}: {key}: {kind}: expected a list, got {short(repr(values))}")
+    values = list(values)
     if any(isinstance(value, list | dict) for value in values) or len(set(map(str, values))) < len(values):
-        raise ConfigError(f"{where}: {key}: {kind}: expected different single values, got {values!r}")
+        raise ConfigError(f"{where}: {key}: {kind}: expected different single values, got {short(repr(values))}")
     if kind in _RANGES:
         _check_range(f"{where}: {key}: {kind}", kind, values)
     return Parameter(key, kind, tuple(values))
@@ -217,13 +212,6 @@ def _tried(parameter: Parameter) -> list[Any]:
 def _plain(value: Any) -> Any:
     """A NumPy number as Python's."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _number(value: Any) -> Any:
-    """YAML reads 1e-5, without a point, as a text."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)
-    return value
 
 
 def _check_method(space: Space, config: Config, where: str) -> None:

@@ -85,7 +85,7 @@ def _follow(trial: Trial, values: dict[str, object], run: Run, sweep: Run) -> No
     if given is None:
         return
     with given.as_directory() as folder:
-        origin = json.loads((Path(folder) / "origin.json").read_text())
+        origin = json.loads((Path(folder) / "origin.json").read_text(encoding="utf-8"))
     if origin["trial"] != trial.id:
         other = load_trial(sweep, origin["trial"])
         step = copy_checkpoint(trial_run(sweep, origin["trial"]), run, origin["step"])

@@ -131,12 +131,11 @@ def _check_shared(run_url: str, data_url: str) -> None:
     others = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != here and n["Resources"].get("CPU", 0)]
     if not others:
         return
-    name = "AWS_ENDPOINT_URL_S3" if "AWS_ENDPOINT_URL_S3" in os.environ else "AWS_ENDPOINT_URL"
-    endpoint = os.environ.get(name, "")
+    endpoint = storage.s3_endpoint() or ""
     if not (storage.is_local(run_url) and storage.is_local(data_url)) and urlsplit(endpoint).hostname in _LOOPBACK:
         raise ClusterError(
-            f"{name}={endpoint}: only this node reaches it, the Ray cluster has {len(others)} more; expected an S3 "
-            "server that all reach"
+            f"AWS_ENDPOINT_URL={endpoint}: only this node reaches it, the Ray cluster has {len(others)} more; expected "
+            "an S3 server that all reach"
         )
     # A file that is made now shows that the folder is the same one; a dataset need only be there.
     files = {data_url: Path(data_url) / "manifest.json", run_url: Path(run_url) / f".seen-{uuid.uuid4().hex}"}

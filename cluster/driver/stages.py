@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
@@ -194,7 +193,7 @@ def _recorded(config: Config, run: Run, stages: Set[str]) -> Config:
 def _wants_server(config: Config, run: Run) -> bool:
     if not config.data.local_s3 or storage.is_local(config.data.url):
         return False
-    if os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3"):
+    if storage.s3_endpoint():
         return False
     if not storage.is_local(run.url):
         raise ConfigError(

@@ -34,13 +34,18 @@ class Checkpoints:
         self._writing: Future[None] | None = None
 
     def save(self, state: CheckpointState, files: Mapping[str, Content], exports: Mapping[str, Content]) -> None:
-        """Start to write `exports` into the run's folder, then a checkpoint of `files`; waits for the one before.
+        """Start to write a checkpoint of `files`, then `exports` into the run's folder; waits for the one before.
 
         `state` names no files yet. Contents are made while training goes on, so they must hold copies. Raises
         what the checkpoint before failed with.
         """
         self.wait()
         self._writing = self._pool.submit(self._write, state, files, exports)
+
+    def export(self, exports: Mapping[str, Content]) -> None:
+        """Write what of a checkpoint belongs in the run's folder, at once."""
+        for name, content in exports.items():
+            storage.write_bytes(self._run.path(name), content())
 
     def wait(self) -> None:
         """Until the last checkpoint is written. Raises StorageError if it could not be."""
@@ -101,8 +106,6 @@ class Checkpoints:
             return None
 
     def _write(self, state: CheckpointState, files: Mapping[str, Content], exports: Mapping[str, Content]) -> None:
-        for name, content in exports.items():
-            storage.write_bytes(self._run.path(name), content())
         folder = state.folder
         storage.remove(self._path(folder, "state.json"))  # of this step's in an earlier life: not whole from here on
         saved = {}
@@ -111,7 +114,12 @@ class Checkpoints:
             saved[name] = SavedFile(sha256=hashlib.sha256(written).hexdigest(), size=len(written))
             storage.write_bytes(self._path(folder, name), written)
         storage.write_bytes(self._path(folder, "state.json"), state.model_copy(update={"files": saved}).to_bytes())
-        self._prune()
+        # After the checkpoint: a full disk or a kill leaves no generator that training cannot go on from.
+        self.export(exports)
+        try:
+            self._prune()
+        except StorageError as error:  # without the right to delete
+            self._warn(f"old checkpoints stay: {error}")
 
     def _prune(self) -> None:
         """Remove all but the newest `keep` complete checkpoints, and what was left unfinished before those."""

@@ -70,6 +70,10 @@ def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, repo
     since, logged = time.monotonic(), position.step
     report(stage.name, position.step, stage.steps)
     stopping = False
+    if position.step == stage.steps:  # the checkpoint of the end is there; a kill may have kept from what follows it
+        _, _, exports = _contents(stage, position)
+        if first:
+            checkpoints.export(exports)
     while position.step < stage.steps and not stopping:
         keys, batch = next(batches)
         # A step's random draws are a function of seed and step, so a resumed run makes the same ones, on any workers.
@@ -155,19 +159,29 @@ def _log_line(
 
 def _checkpoint(stage: Stage, config: Config, position: Position, checkpoints: Checkpoints) -> None:
     """Copy everything to the host and have rank 0 write it while training goes on."""
-    states = {name: engine.state() for name, engine in stage.engines.items()}
+    whole, extra, exports = _contents(stage, position)
     ray.train.report({"stage": stage.name, "step": position.step})
     if collective.rank() != 0:
         return
-    whole = {name: state for name, state in states.items() if state is not None}
-    extra = {name: cpu_copy(module.state_dict()) for name, module in stage.extra.items()}
     files: dict[str, Content] = {f"{name}.safetensors": state.to_bytes for name, state in whole.items()}
     files |= {f"{name}.safetensors": partial(safetensors.torch.save, tensors) for name, tensors in extra.items()}
     files["vocabulary.json"] = stage.tokenizer.to_json().encode
     state = CheckpointState(
         stage=stage.name, position=position, seed=config.train.seed, config=config.model_dump(mode="json")
     )
-    checkpoints.save(state, files, stage.exports(whole, extra, position.step))
+    checkpoints.save(state, files, exports)
+
+
+def _contents(
+    stage: Stage, position: Position
+) -> tuple[dict[str, EngineState], dict[str, dict[str, Tensor]], dict[str, Content]]:
+    """Copies on the host of all that is trained, and what goes into the run's folder; empty but on rank 0."""
+    states = {name: engine.state() for name, engine in stage.engines.items()}
+    if collective.rank() != 0:
+        return {}, {}, {}
+    whole = {name: state for name, state in states.items() if state is not None}
+    extra = {name: cpu_copy(module.state_dict()) for name, module in stage.extra.items()}
+    return whole, extra, stage.exports(whole, extra, position.step)
 
 
 def _restore(stage: Stage, checkpoints: Checkpoints) -> Position:

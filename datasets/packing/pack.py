@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from pydantic import ValidationError
 
 from datasets import storage
+from datasets.documents import parse_yaml, short
 from datasets.errors import run_command
 from datasets.manifest import SPLIT_NAMES, Captions, Manifest, Split, SplitCaptions, well_formed
 from datasets.packing.decisions import decide
@@ -286,10 +286,9 @@ def parse_options(kind: str, assignments: Sequence[str]) -> PackOptions:
             raise SourceError(
                 f"--set {assignment}: expected KEY=VALUE with one of {', '.join(PackOptions.model_fields)}"
             )
-        try:
-            values[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise SourceError(f"--set {assignment}: not a YAML value: {' '.join(str(error).split())}") from error
+        if not value.strip():
+            raise SourceError(f"--set {assignment}: no value; expected KEY=VALUE, and null for none")
+        values[key] = parse_yaml(value, f"--set {short(assignment)}", SourceError)
     try:
         return PackOptions(**values)
     except ValidationError as error:

@@ -282,14 +282,15 @@ def write(dest: Path, seed: int = 0, images_per_species: int = 12) -> None:
             name = f"{species.name}_{i:04d}"
             picture, box = draw(species, rng)
             picture.save(root / "images" / folder / f"{name}.jpg", quality=92)
-            (dest / "text" / folder / f"{name}.txt").write_text("\n".join(captions(species, rng)) + "\n")
+            texts = "\n".join(captions(species, rng)) + "\n"
+            (dest / "text" / folder / f"{name}.txt").write_text(texts, encoding="utf-8")
             tables["images"].append(f"{number} {folder}/{name}.jpg")
             tables["image_class_labels"].append(f"{number} {class_id}")
             tables["bounding_boxes"].append(f"{number} " + " ".join(f"{v:.1f}" for v in box))
     for table, lines in tables.items():
-        (root / f"{table}.txt").write_text("\n".join(lines) + "\n")
+        (root / f"{table}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for table, lines in split.items():
-        (dest / f"{table}.txt").write_text("\n".join(lines) + "\n")
+        (dest / f"{table}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _read(source: Path, options: PackOptions) -> Source:

@@ -19,6 +19,7 @@ from datasets.storage.files import (
     remove,
     remove_folder,
     remove_partial,
+    s3_endpoint,
     upload_folder,
     write_bytes,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "remove",
     "remove_folder",
     "remove_partial",
+    "s3_endpoint",
     "upload_folder",
     "write_bytes",
 ]

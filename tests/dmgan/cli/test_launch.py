@@ -64,6 +64,15 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["generate", "--caption", "a red bird"], "vocabulary.json: not found"),
         (["generate", "--captions", "nowhere.txt"], "--captions nowhere.txt: not found"),
         (["--storage", "ftp://host/x"], "unknown scheme 'ftp'"),
+        (["--storage", "s3:/x"], "expected s3://bucket/path with two slashes"),
+        (["--name", ".."], "--name '..': expected a name"),
+        (["--name", "."], "--name '.': expected a name"),
+        (["--name", "a/../../b"], "--name 'a/../../b': expected a name"),
+        (["--name", ""], "--name '': expected a name"),
+        (["--config", "cub", "--config", "coco"], "--config coco: is given twice"),
+        (["--name", "a", "--name", "b"], "--name b: is given twice"),
+        (["--set", "train.max_steps="], "--set train.max_steps=: no value"),
+        (["--set", "data.url=/nowhere"], "/nowhere/manifest.json: not found; pack the dataset first"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,7 +195,7 @@ def test_a_sweep_is_no_run(command: str, tmp_path: Path, capsys: pytest.CaptureF
 def test_captions_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "captions").write_bytes(b"\xff\xfe\xfa")
     line = refused(["generate", "--captions", str(tmp_path / "captions")], capsys)
-    assert "not readable as text" in line
+    assert "not UTF-8 at byte" in line
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

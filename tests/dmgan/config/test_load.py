@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,11 @@ def test_the_quickstart_is_the_same_architecture_at_16_32_64() -> None:
         ("train", "--set train: expected KEY=VALUE"),
         ("train=3", "train=3: input should be"),
         ("train.seed.x=3", "train.seed.x: unknown key"),
+        ("trian.batch_size=3", "trian.batch_size: unknown key; did you mean train.batch_size or pretrain.batch_size"),
+        ("train.lr=3", "train.lr: unknown key; did you mean pretrain.lr or optimizer."),
+        ("max_steps=3", "max_steps: unknown key; did you mean pretrain.max_steps or train.max_steps?"),
+        ("train.max_steps=", "--set train.max_steps=: no value"),
+        (f"train.seed={'9' * 300}", "train.seed=99999"),
     ],
 )
 def test_mistakes_are_named_in_one_line(override: str, message: str) -> None:
@@ -91,11 +98,36 @@ def test_files_that_are_no_configuration_are_named(tmp_path: Path) -> None:
         load_config("nowhere")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [")
-    with pytest.raises(ConfigError, match=r"broken.yaml: not readable as YAML"):
+    with pytest.raises(ConfigError, match=r"broken.yaml, line 1: not readable as YAML"):
+        load_config(broken)
+    broken.write_text("train:\n  batch_size: 4\ntrain:\n  workers: 3\n")
+    with pytest.raises(ConfigError, match=r"broken.yaml, line 3: not readable as YAML: train is there twice"):
         load_config(broken)
     broken.write_text("- a\n")
     with pytest.raises(ConfigError, match="expected sections"):
         load_config(broken)
+
+
+def test_a_section_that_is_set_keeps_its_other_keys() -> None:
+    config = load_config("cub", ["train.max_steps=7", "train={batch_size: 4}"])
+    assert config.train.batch_size == 4 and config.train.max_steps == 7
+
+
+def test_birds_are_drawn_at_the_presets_own_url_alone(tmp_path: Path) -> None:
+    assert load_config().data.draw_birds and load_config(None, [f"data.url={load_config().data.url}"]).data.draw_birds
+    assert not load_config(None, ["data.url=s3://mistyped/birds"]).data.draw_birds
+    assert load_config(None, ["data.url=s3://mine/birds", "data.draw_birds=true"]).data.draw_birds
+    path = tmp_path / "mine.yaml"
+    path.write_text("preset: quickstart\ndata: {url: /elsewhere}\n")
+    assert not load_config(path).data.draw_birds
+    assert not load_config(load_config(), ["data.url=/elsewhere"]).data.draw_birds
+
+
+def test_presets_are_read_in_any_locale() -> None:
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PATH": "/usr/bin"}
+    code = "from dmgan.config import load_config; load_config('cub')"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_key_is_described_or_plain() -> None:

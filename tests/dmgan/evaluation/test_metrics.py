@@ -98,5 +98,16 @@ def test_released_statistics_are_read(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("mu")
     with pytest.raises(StorageError, match=r"text.npz: expected an .npz file with arrays mu and sigma"):
         read_moments(str(tmp_path / "text.npz"))
+    sigma = moments.covariance.copy()
+    skewed, signless = sigma.copy(), sigma.copy()
+    skewed[0, 1] += 1
+    signless[0, 0] = np.nan
+    for wrong, reason in ((skewed, "not symmetric"), (-np.eye(6), "negative eigenvalue"), (signless, "no numbers")):
+        np.savez(tmp_path / "wrong.npz", mu=moments.mean, sigma=wrong)
+        with pytest.raises(StorageError, match=rf"wrong.npz: expected a mean and a covariance; sigma .*{reason}"):
+            read_moments(str(tmp_path / "wrong.npz"))
+    np.savez(tmp_path / "wrong.npz", mu=np.full(6, np.inf), sigma=sigma)
+    with pytest.raises(StorageError, match=r"mu has values that are no numbers or infinite"):
+        read_moments(str(tmp_path / "wrong.npz"))
     with pytest.raises(StorageError, match=r"real.npz: has features of 5 dimensions, the extractor of 6"):
         Moments(np.zeros(5), np.eye(5)).check(6, "real.npz")
