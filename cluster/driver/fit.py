@@ -14,6 +14,7 @@ from cluster.worker.control import shown_progress
 from cluster.worker.stages import train_on_worker
 from datasets.errors import UserError
 from datasets.storage.environment import storage_environment
+from datasets.storage.lease import LeaseToken
 from dmgan.config import Config
 from dmgan.runs.run import Run
 
@@ -30,13 +31,16 @@ class TrainingError(UserError):
 _ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
 
 
-def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str], None]) -> None:
+def fit(
+    config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str], None], lease: LeaseToken | None = None
+) -> None:
     """Train what is left of `stages` (of "pretrain", "train"), one after the other, in one Ray Train job.
 
     `pretrain` gives RUN/encoders.safetensors, `train` RUN/generator.safetensors; both go on from the run's newest
     checkpoint, whatever number of workers and ZeRO stage wrote it. `on_stage` is called with a stage's name when its
-    first step is near. Raises TrainingError for what starting the workers again would not mend (unreadable data,
-    non-finite losses), StoppedError on SIGINT, SIGTERM and SIGHUP, WorkerError where workers failed too often.
+    first step is near; workers write while `lease` is held. Raises TrainingError for what starting the workers again
+    would not mend (unreadable data, non-finite losses), StoppedError on SIGINT, SIGTERM and SIGHUP, WorkerError where
+    workers failed too often.
     """
     os.environ.update(_ENVIRONMENT)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -46,7 +50,7 @@ def fit(config: Config, run: Run, stages: Sequence[str], on_stage: Callable[[str
     workers, fewest = config.train.workers, config.train.fewest_workers
     with shown_progress(on_stage, "step") as report:
         trainer = TorchTrainer(
-            partial(train_on_worker, config, run, tuple(stages), report, storage_environment()),
+            partial(train_on_worker, config, run, tuple(stages), report, storage_environment(), lease),
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=workers if fewest == workers else (fewest, workers), use_gpu=gpu),
             run_config=RunConfig(

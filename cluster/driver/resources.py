@@ -18,10 +18,8 @@ from dmgan.config import Config
 
 __all__ = ["ClusterError", "joined"]
 
-_NAMESPACE = "dmgan"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAY_SECONDS = 30.0
-_CLAIM_SECONDS = 10.0  # for Ray to notice that the driver which held a run is gone
 
 
 class ClusterError(UserError):
@@ -32,10 +30,9 @@ class ClusterError(UserError):
 def joined(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard: bool = False) -> Iterator[None]:
     """A Ray cluster with room for the workers: that of RAY_ADDRESS, else one of this process's own.
 
-    No other job of the cluster may be at work on the run meanwhile, and every node must see run and dataset, where
-    those are in folders. A cluster of our own has `spare_cpus` beside those of the machine, and a `dashboard` if asked
-    for. One that is there may still be starting or growing: `train.wait_seconds` are waited for it. Raises
-    ClusterError.
+    Every node must see run and dataset, where those are in folders. A cluster of our own has `spare_cpus` beside those
+    of the machine, and a `dashboard` if asked for. One that is there may still be starting or growing:
+    `train.wait_seconds` are waited for it. Raises ClusterError.
     """
     import ray
 
@@ -48,9 +45,7 @@ def joined(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard: bool
             yield
             return
         _check_shared(run_url, config.data.url)
-        holder = _claimed(run_url)
         yield
-        ray.kill(holder)
     finally:
         ray.shutdown()
 
@@ -158,28 +153,3 @@ def _check_shared(run_url: str, data_url: str) -> None:
 
 def _visible(paths: list[Path]) -> list[bool]:
     return [path.exists() for path in paths]
-
-
-def _claimed(url: str) -> Any:
-    """An actor of the run's name, which the cluster has once. A run in a bucket cannot be held by a lock."""
-    import ray
-
-    class Holder:
-        def ready(self) -> bool:
-            return True
-
-    where = on_node()  # what is lost with another node must not be the claim
-    deadline = time.monotonic() + _CLAIM_SECONDS
-    while True:
-        try:
-            holder = ray.remote(num_cpus=0, scheduling_strategy=where)(Holder)
-            holder = holder.options(name=f"run {url}", namespace=_NAMESPACE).remote()
-            ray.get(holder.ready.remote())
-            return holder
-        except ValueError:
-            if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"{url}: another job of this Ray cluster is at work on this run; wait for it (ray job list) or "
-                    "choose --name"
-                ) from None
-            time.sleep(1)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
+from _thread import interrupt_main
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from cluster.driver.checks import TRAINING, check_fixed, check_names, check_weights
 from cluster.driver.failures import workers_as_one_line
@@ -20,6 +19,7 @@ from cluster.worker.planned import planned_steps
 from datasets import storage
 from datasets.manifest import SPLIT_NAMES, check_shards, load_captions, load_manifest
 from datasets.packing.pack import PackOptions, pack, read_source
+from datasets.storage.lease import LeaseToken, leased
 from datasets.storage.local_s3 import local_s3
 from dmgan.config import Config, ConfigError, with_values
 from dmgan.evaluation.protocol import SPLIT, departures, numbers
@@ -31,6 +31,7 @@ from dmgan.runs.samples import samples_of
 __all__ = ["STAGES", "complete", "main_job", "prepared"]
 
 
+LEASE = ".lease.json"
 STAGES = ("dataset", "pretrain", "train", "evaluate", "report")
 
 
@@ -61,8 +62,8 @@ def _is_evaluated(config: Config, run: Run) -> bool:
 def main_job(config: Config, run: Run) -> None:
     """Everything from the dataset to report.html, from where the run stands."""
     stages = {"pretrain", "train"} | ({"evaluate"} if config.evaluate.enabled else set())
-    with prepared(config, run, stages):
-        training_stages(config, run)
+    with prepared(config, run, stages) as lease:
+        training_stages(config, run, lease=lease)
         if config.evaluate.enabled:
             evaluate_stage(config, run)
         report_stage(config, run)
@@ -71,12 +72,13 @@ def main_job(config: Config, run: Run) -> None:
 @contextmanager
 def prepared(
     config: Config, run: Run, stages: Set[str], *, spare_cpus: int = 0, dashboard: bool = False
-) -> Iterator[None]:
+) -> Iterator[LeaseToken]:
     """All that `stages` (of pretrain, train, evaluate) need is there, and the run's configuration is recorded.
 
     Weights files, the dataset with all its shards, and (unless `stages` is empty) a Ray cluster large enough, with
     `spare_cpus` beside those of the workers and a `dashboard` if it is our own. Raises
-    ConfigError, ManifestError, StorageError, ClusterError or LocalS3Error before anything of the run is written.
+    ConfigError, ManifestError, StorageError, ClusterError, LeaseError or LocalS3Error before anything of the run is
+    written. Yields the lease that holds the run meanwhile.
     """
     if not config.data.url:
         raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
@@ -86,15 +88,20 @@ def prepared(
     check_weights(config, run, stages)
     check_fixed(config, run, stages)
     storage.check_reachable(run.url)
-    with _alone(run), _local_server(config, run) if _wants_server(config, run) else nullcontext():
+    server = _local_server(config, run) if _wants_server(config, run) else nullcontext()
+    # Two drivers on one run would mix what they write.
+    with leased(run.path(LEASE), config.checkpoint.lease_seconds, interrupt_main) as lease, server:
         _dataset(config, _local_folder(run), stages)
         with joined(config, run.url, spare_cpus=spare_cpus, dashboard=dashboard) if stages else nullcontext():
             run.write_config(_recorded(config, run, stages))
-            yield
+            yield lease
 
 
-def training_stages(config: Config, run: Run, until: str = "train") -> None:
-    """Pre-train the encoders and, `until` "train", the GAN, as far as they are not trained yet."""
+def training_stages(config: Config, run: Run, until: str = "train", lease: LeaseToken | None = None) -> None:
+    """Pre-train the encoders and, `until` "train", the GAN, as far as they are not trained yet.
+
+    Workers write as long as `lease` is held.
+    """
     manifest, _ = load_manifest(config.data.url)
     record = run.read_generator_record()
     if until == "train" and record is not None and record.is_imported:
@@ -126,7 +133,7 @@ def training_stages(config: Config, run: Run, until: str = "train") -> None:
         storage.remove(run.path("report.html"))  # it is of another state of the run from here on
         workers = config.train.workers
         print(f"      starting {workers} Ray Train worker{'s' if workers > 1 else ''}", flush=True)
-        fit(config, run, list(texts), lambda stage: say(stage, texts[stage]))
+        fit(config, run, list(texts), lambda stage: say(stage, texts[stage]), lease)
 
 
 def _check_captions(run: Run, tokenizer: Tokenizer, config: Config) -> None:
@@ -201,19 +208,6 @@ def _wants_server(config: Config, run: Run) -> bool:
             "machine; set AWS_ENDPOINT_URL, or data.local_s3=false for AWS itself"
         )
     return True
-
-
-@contextmanager
-def _alone(run: Run) -> Iterator[None]:
-    """Hold a run in a folder for this process: two that wrote it at once would mix. A bucket cannot be held."""
-    if not storage.is_local(run.url):
-        yield
-        return
-    try:
-        with FileLock(run.path(".lock"), timeout=0):
-            yield
-    except Timeout:
-        raise ConfigError(f"{run.url}: another process is at work on this run; wait for it or choose --name") from None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from cluster.worker.state import CheckpointState, SavedFile
 from datasets import storage
 from datasets.storage import MissingError, StorageError
+from datasets.storage.lease import LeaseToken
 from dmgan.runs.run import Run, generator_json
 
 __all__ = ["Checkpoints", "DamagedError", "copy_checkpoint"]
@@ -26,10 +27,16 @@ class DamagedError(StorageError):
 
 
 class Checkpoints:
-    """The checkpoints of a run; `keep` of them stay."""
+    """The checkpoints of a run; `keep` of them stay. They are written as long as `lease` is held."""
 
-    def __init__(self, run: Run, keep: int = 1, warn: Callable[[str], None] = lambda text: None) -> None:
-        self._run, self._keep, self._warn = run, keep, warn
+    def __init__(
+        self,
+        run: Run,
+        keep: int = 1,
+        warn: Callable[[str], None] = lambda text: None,
+        lease: LeaseToken | None = None,
+    ) -> None:
+        self._run, self._keep, self._warn, self._lease = run, keep, warn, lease
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -44,6 +51,7 @@ class Checkpoints:
 
     def export(self, exports: Mapping[str, Content]) -> None:
         """Write what of a checkpoint belongs in the run's folder, at once."""
+        self._check_lease()
         for name, content in exports.items():
             storage.write_bytes(self._run.path(name), content())
 
@@ -88,6 +96,10 @@ class Checkpoints:
             raise DamagedError(f"{location}: damaged: has another checksum than state.json says")
         return content
 
+    def _check_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
     def _path(self, *parts: str) -> str:
         return self._run.path("checkpoints", *parts)
 
@@ -106,6 +118,7 @@ class Checkpoints:
             return None
 
     def _write(self, state: CheckpointState, files: Mapping[str, Content], exports: Mapping[str, Content]) -> None:
+        self._check_lease()
         folder = state.folder
         storage.remove(self._path(folder, "state.json"))  # of this step's in an earlier life: not whole from here on
         saved = {}
@@ -113,6 +126,7 @@ class Checkpoints:
             written = content()
             saved[name] = SavedFile(sha256=hashlib.sha256(written).hexdigest(), size=len(written))
             storage.write_bytes(self._path(folder, name), written)
+        self._check_lease()  # writing took its time
         storage.write_bytes(self._path(folder, "state.json"), state.model_copy(update={"files": saved}).to_bytes())
         # After the checkpoint: a full disk or a kill leaves no generator that training cannot go on from.
         self.export(exports)

@@ -21,6 +21,7 @@ from cluster.worker.recorder import Recorder
 from cluster.worker.state import CheckpointState
 from cluster.worker.stopping import Agreement
 from datasets.manifest import Manifest
+from datasets.storage.lease import LeaseToken
 from datasets.stream import Skipped, open_stream
 from dmgan.config import Config
 from dmgan.model import collective
@@ -56,12 +57,15 @@ class Stage:
     on_step: Callable[[int], None] = lambda done: None  # after each step, on rank 0
 
 
-def run_stage(stage: Stage, config: Config, run: Run, device: torch.device, report: Reporter) -> bool:
+def run_stage(
+    stage: Stage, config: Config, run: Run, device: torch.device, report: Reporter, lease: LeaseToken | None = None
+) -> bool:
     """Train from the newest checkpoint (or from the start) to `stage.steps`, or until asked to stop; with a checkpoint.
 
-    Returns whether the stage is done. Raises NonFiniteError, DatasetError, StorageError.
+    Returns whether the stage is done. Raises NonFiniteError, DatasetError, StorageError;
+    LeaseError where another driver has taken the run over.
     """
-    checkpoints = Checkpoints(run, config.checkpoint.keep, report.warn)
+    checkpoints = Checkpoints(run, config.checkpoint.keep, report.warn, lease)
     position = _restore(stage, checkpoints)
     first = collective.rank() == 0
     recorder = Recorder(run, stage.name, position.step, config.loggers) if first else None

@@ -15,6 +15,7 @@ from cluster.worker.planned import planned_steps
 from datasets import storage
 from datasets.manifest import ManifestError, load_manifest
 from datasets.shards import DatasetError
+from datasets.storage.lease import LeaseError, LeaseToken
 from dmgan.architectures import damsm_training, gan_training
 from dmgan.config import Config, with_values
 from dmgan.model import collective
@@ -27,7 +28,12 @@ __all__ = ["train_on_worker"]
 
 
 def train_on_worker(
-    config: Config, run: Run, stages: tuple[str, ...], report: Reporter, environment: dict[str, str]
+    config: Config,
+    run: Run,
+    stages: tuple[str, ...],
+    report: Reporter,
+    environment: dict[str, str],
+    lease: LeaseToken | None,
 ) -> None:
     from ray.train.torch import get_device
 
@@ -48,11 +54,11 @@ def train_on_worker(
             if stage == "pretrain" and run.has("encoders.safetensors"):
                 continue  # this is a restart of Ray's after the stage
             torch.manual_seed(config.train.seed)  # alike on every worker: all start from the same weights
-            done = {"pretrain": _pretrain_worker, "train": _train_worker}[stage](config, run, device, report)
+            done = {"pretrain": _pretrain_worker, "train": _train_worker}[stage](config, run, device, report, lease)
             dist.barrier()  # what rank 0 wrote at the end of a stage is there for all
             if not done:
                 return
-    except (DatasetError, ManifestError, storage.MissingError, NonFiniteError) as error:
+    except (DatasetError, ManifestError, storage.MissingError, NonFiniteError, LeaseError) as error:
         report.end(str(error))
         raise
     except Exception as error:
@@ -62,7 +68,9 @@ def train_on_worker(
         raise
 
 
-def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> bool:
+def _pretrain_worker(
+    config: Config, run: Run, device: torch.device, report: Reporter, lease: LeaseToken | None
+) -> bool:
     from cluster.worker.loop import Stage, run_stage
 
     manifest, _ = load_manifest(config.data.url)
@@ -91,10 +99,10 @@ def _pretrain_worker(config: Config, run: Run, device: torch.device, report: Rep
         exports=exports,
         tokenizer=tokenizer,
     )
-    return run_stage(stage, config, run, device, report)
+    return run_stage(stage, config, run, device, report, lease)
 
 
-def _train_worker(config: Config, run: Run, device: torch.device, report: Reporter) -> bool:
+def _train_worker(config: Config, run: Run, device: torch.device, report: Reporter, lease: LeaseToken | None) -> bool:
     from cluster.worker.loop import Stage, run_stage
 
     manifest, _ = load_manifest(config.data.url)
@@ -129,7 +137,7 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
         extra={"average": average.module},
         on_step=on_step,
     )
-    return run_stage(stage, config, run, device, report)
+    return run_stage(stage, config, run, device, report, lease)
 
 
 def _make_engine(config: Config) -> MakeEngine:

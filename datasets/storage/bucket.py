@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from datasets.storage.environment import storage_environment
 from datasets.storage.urls import StorageError, absolute, is_local
 
-__all__ = ["READ_SECONDS", "fetch", "filesystem", "first_key", "reason_of", "s3_endpoint"]
+__all__ = ["READ_SECONDS", "fetch", "fetch_version", "filesystem", "first_key", "reason_of", "s3_endpoint"]
 
 READ_SECONDS = 60
 _CONNECT_SECONDS = 5
@@ -100,6 +100,29 @@ def _code(error: BaseException) -> str:
     """The server's code, such as ExpiredToken; of an answer without a body its status."""
     response: Any = getattr(error.__cause__, "response", None) or getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
+
+
+def fetch_version(fs: AbstractFileSystem, path: str) -> tuple[bytes, str]:
+    """A small object and its ETag, of one answer. Raises FileNotFoundError and what else s3fs raises."""
+    found: tuple[bytes, str] = fsspec.asyn.sync(fs.loop, _fetch_version, fs, path)
+    return found
+
+
+async def _fetch_version(fs: Any, path: str) -> tuple[bytes, str]:
+    from s3fs.errors import translate_boto_error
+
+    bucket, key, _ = fs.split_path(path)
+    await fs.set_session()
+    client = await fs.get_s3(bucket)
+    try:
+        response = await client.get_object(Bucket=bucket, Key=key)
+    except Exception as error:
+        raise translate_boto_error(error) from error
+    body = response["Body"]
+    try:
+        return await body.read(), str(response["ETag"])
+    finally:
+        body.close()
 
 
 async def fetch(fs: Any, path: str, start: int, end: int, received: bytearray, timeout: float) -> None:

@@ -54,8 +54,8 @@ def _train(options: argparse.Namespace, config: Config, run: Run) -> None:
 
 
 def _pretrain(options: argparse.Namespace, config: Config, run: Run) -> None:
-    with stages.prepared(config, run, {"pretrain"}):
-        stages.training_stages(config, run, until="pretrain")
+    with stages.prepared(config, run, {"pretrain"}) as lease:
+        stages.training_stages(config, run, until="pretrain", lease=lease)
 
 
 def _evaluate(options: argparse.Namespace, config: Config, run: Run) -> None:

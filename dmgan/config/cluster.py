@@ -15,6 +15,7 @@ class Checkpoint(Section):
     every_steps: Positive = key(1000, "steps between checkpoints")
     keep: Positive = key(3, "checkpoints that are kept, the newest")
     grace_seconds: Rate = key(60.0, "seconds to write a checkpoint after SIGTERM or Ctrl-C")
+    lease_seconds: Rate = key(30.0, "seconds without a sign of life after which another driver takes a run over")
 
 
 class DeepSpeed(Section):

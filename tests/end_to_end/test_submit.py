@@ -122,8 +122,8 @@ def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes
         until(lambda: trains(run), lambda: ray.job("logs", "first").stdout)
         check_metrics(ray)
         again = ray.submit("meanwhile", *entrypoint, *long, cwd=clone)
-        held = f"dmgan: {run.url}: another job of this Ray cluster is at work on this run; wait for it"
-        assert again.returncode == 1 and held in again.stdout
+        assert again.returncode == 1 and f"dmgan: {run.url}: " in again.stdout
+        assert "is at work on this run; wait for it or choose --name" in again.stdout
         done = ray.job("stop", "first")
         assert done.returncode == 0 and "was stopped" in done.stdout + done.stderr
         first = stopped_with_a_checkpoint(run, ray, "first")

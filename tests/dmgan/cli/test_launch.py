@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +12,7 @@ import pytest
 
 from cluster.driver import stages as job
 from datasets.manifest import Manifest, load_manifest
+from datasets.storage.lease import leased
 from datasets.vocabulary import Vocabulary
 from dmgan.architectures import build_generator
 from dmgan.config import ConfigError, load_config
@@ -173,10 +174,10 @@ def test_too_few_captions_for_r_precision_are_named_before_training(
 
 
 def test_a_run_that_another_process_works_on(begun: tuple[Run, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    with Path(begun[0].path(".lock")).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with leased(begun[0].path(job.LEASE), 30.0, lambda: None):
         line = refused(begun[1], capsys)
-    assert line.endswith("another process is at work on this run; wait for it or choose --name")
+    assert f"process {os.getpid()}, since " in line
+    assert line.endswith("is at work on this run; wait for it or choose --name")
 
 
 @pytest.mark.parametrize("command", ["train", "pretrain", "evaluate", "generate"])
