@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+import torch
+
 from datasets import storage
 from dmgan.architectures import architectures
 from dmgan.config import Config, ConfigError, keys_with
 from dmgan.evaluation.features import DAMSM, INCEPTION, check_extractor
 from dmgan.evaluation.metrics.fid import read_moments
+from dmgan.model.image_encoder import InceptionTrunk
 from dmgan.model.text_encoders import text_encoders
 from dmgan.runs.loggers import loggers
-from dmgan.runs.run import Run
+from dmgan.runs.run import Run, read_weights
 
 __all__ = ["TRAINING", "check_fixed", "check_names", "check_weights"]
 
@@ -40,6 +43,16 @@ def check_fixed(config: Config, run: Run, stages: Set[str]) -> None:
             )
 
 
+def _check_trunk(where: str, file: str, what: str) -> None:
+    """Read the weights now: a wrong or cut file would end the job after it has started its workers."""
+    try:
+        with torch.device("meta"):
+            InceptionTrunk(read_weights(file))
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{where}: not {what}: {reason}") from None
+
+
 def check_weights(config: Config, run: Run, stages: Set[str]) -> None:
     """Weights that cannot be had here are named at the start rather than after days of training."""
     wanted = []
@@ -58,6 +71,7 @@ def check_weights(config: Config, run: Run, stages: Set[str]) -> None:
             raise ConfigError(f"{key}: not set; expected the path of {what}; or set {instead}")
         if not storage.exists(value):
             raise ConfigError(f"{key}={value}: not found; expected {what}")
+        _check_trunk(f"{key}={value}", value, what)
     if "evaluate" in stages:
         check_extractor(config.evaluate)
         if config.evaluate.real_statistics is not None:

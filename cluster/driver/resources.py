@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cluster.driver.watch import watched
 from cluster.placement import on_node, uses_gpus
 from datasets import storage
 from datasets.errors import UserError
@@ -20,6 +22,7 @@ __all__ = ["ClusterError", "joined"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAY_SECONDS = 30.0
+_PROBE_SECONDS = 10.0
 
 
 class ClusterError(UserError):
@@ -42,7 +45,8 @@ def joined(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard: bool
     try:
         _wait_for_room(config, 0.0 if own else config.train.wait_seconds)
         if own:
-            yield
+            with watched():
+                yield
             return
         _check_shared(run_url, config.data.url)
         yield
@@ -61,12 +65,33 @@ def _connect(own: bool, spare_cpus: int, dashboard: bool) -> None:
         options = {"address": "local", "include_dashboard": dashboard}
         if spare_cpus:  # of Ray's account: they wait for others
             options["num_cpus"] = (os.cpu_count() or 1) + spare_cpus
+    address = os.environ.get("RAY_ADDRESS", "")
+    if not own:
+        _probe(address)
     try:
         with _own_sessions():
             ray.init(logging_level="ERROR", log_to_driver=False, **options)
-    except ConnectionError as error:
-        address = os.environ.get("RAY_ADDRESS", "")
-        raise ClusterError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}") from error
+    except Exception as error:  # of a Ray that does not start, of an address that it refuses: it raises many kinds
+        said = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())[:200]
+        if own:
+            where = f" in {folder}" if (folder := os.environ.get("RAY_TMPDIR")) else ""
+            raise ClusterError(f"Ray does not start on this machine{where}: {said}") from error
+        raise ClusterError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {said}") from error
+
+
+def _probe(address: str) -> None:
+    """Raise ClusterError where nothing listens: Ray itself would try for a quarter of an hour."""
+    if address in ("auto", "local"):
+        return
+    place = address.removeprefix("ray://")
+    host, separator, port = place.rpartition(":")
+    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536 or "/" in place:
+        raise ClusterError(f"RAY_ADDRESS={address}: expected HOST:PORT of a Ray cluster's head, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PROBE_SECONDS).close()
+    except (OSError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise ClusterError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {said}") from None
 
 
 @contextmanager

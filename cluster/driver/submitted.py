@@ -30,7 +30,7 @@ def is_submitted() -> bool:
 
 def kept(folder: str) -> str:
     """A folder for output: a relative one is below the home directory where Ray would delete the working directory."""
-    path = Path(folder)
+    path = Path(folder).expanduser()
     if not is_submitted() or "://" in folder or path.is_absolute():
         return folder
     where = str(Path.home() / path)
@@ -68,6 +68,7 @@ def outlive_the_job(main: Callable[[], int]) -> int:
     os.setsid()
     if os.fork():
         os._exit(0)  # main is nobody's child now, so it is not among the job's processes
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's: here it says that the job is gone
     os.write(tell, f"{os.getpid()}\n".encode())
     threading.Thread(target=_watch, args=(gone,), daemon=True).start()
     code = 1
@@ -102,4 +103,5 @@ def _stand_for(told: int) -> int:
         code = lines.readline()
     if code:
         return int(code)
+    print("dmgan: the driver was killed; the same command goes on from the last checkpoint", file=sys.stderr)
     return 128 + (received[0] if received else signal.SIGKILL)

@@ -36,6 +36,8 @@ class _Board:
         self._fatal: str | None = None
         self._warnings: list[str] = []
         self._stop = False
+        self._starts = 0
+        self._failures: dict[tuple[str, str, int], int] = {}  # to the start on which each first came
 
     def tell(self, stage: str, state: StageProgress) -> bool:
         """Returns whether training is to stop."""
@@ -59,6 +61,15 @@ class _Board:
     def end(self, reason: str) -> None:
         self._fatal = self._fatal or reason
 
+    def failed(self, reason: str, stage: str, step: int) -> bool:
+        """Note a worker's error; whether the same one has come before at the same step, on an earlier start."""
+        start, again = self._starts, (reason, stage, step)
+        before = self._failures.setdefault(again, start)
+        return before < start
+
+    def started(self) -> None:
+        self._starts += 1
+
     def fatal(self) -> str | None:
         return self._fatal
 
@@ -70,10 +81,11 @@ class Reporter:
         self._board, self._told, self._stage, self._note = board, 0.0, "", ""
         self._answer: ray.ObjectRef[bool] | None = None
         self._stop = False
+        self._step = 0
 
     def __call__(self, stage: str, done: int, total: int, note: str | None = None) -> None:
         """`done` of `total` steps of a stage; a note stays until the next."""
-        now = time.monotonic()
+        now, self._step = time.monotonic(), done
         self._note = "" if stage != self._stage else self._note if note is None else note
         if stage != self._stage or done >= total or now - self._told > _REFRESH_SECONDS:
             self._told, self._stage = now, stage
@@ -97,6 +109,14 @@ class Reporter:
     def end(self, reason: str) -> None:
         """Say that the job must end: starting the workers again would not help."""
         ray.get(self._board.end.remote(reason))
+
+    def started(self) -> None:
+        """Say that all workers start, the first time or again."""
+        ray.get(self._board.started.remote())
+
+    def comes_again(self, reason: str) -> bool:
+        """Whether this error has come at this step on an earlier start: starting again would not help."""
+        return bool(ray.get(self._board.failed.remote(reason, self._stage, self._step)))
 
     def fatal(self) -> str | None:
         """The first reason given to `end`."""

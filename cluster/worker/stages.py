@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from cluster.worker.control import Reporter
+from cluster.worker.permanent import may_pass, stays
 from cluster.worker.planned import planned_steps
 from datasets import storage
 from datasets.manifest import ManifestError, load_manifest
@@ -47,6 +48,8 @@ def train_on_worker(
         torch.set_num_threads(config.train.threads)
     device = get_device()
     engines.initialise(device)
+    if collective.rank() == 0:
+        report.started()
     # Where fewer would do, it may be fewer.
     config = with_values(config, {"train.workers": dist.get_world_size()})
     try:
@@ -64,7 +67,12 @@ def train_on_worker(
     except Exception as error:
         if report.fatal() is None:  # else this worker only lost the one that said it
             said = (str(error).splitlines() or [""])[0] or type(error).__name__
-            report.warn(f"a worker failed: {said}; Ray Train starts all again from the last checkpoint")
+            if stays(error):
+                report.end(said)
+            elif not may_pass(error) and report.comes_again(f"{type(error).__name__}: {said}"):
+                report.end(f"{said}, and again at the same step after a restart")
+            else:
+                report.warn(f"a worker failed: {said}; Ray Train starts all again from the last checkpoint")
         raise
 
 

@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock, Timeout
 
 from datasets.errors import UserError
+from datasets.storage.local_s3_security import write_security
 from datasets.storage.processes import own_session
 
 __all__ = ["LocalS3Error", "local_s3"]
@@ -73,12 +74,13 @@ def _server(weed: str, folder: Path) -> Iterator[dict[str, str]]:
     }
     settings = folder / "s3.json"
     settings.touch(mode=0o600)
-    settings.write_text(_identities(environment))
+    settings.write_text(_identities(environment), encoding="utf-8")
+    write_security(folder)
     with (folder / "server.log").open("wb") as log:
         # A signal to the run's process group must reach the run alone, which still has files to write.
         command = _command(weed, folder, settings, ports)
-        server = subprocess.Popen(command, stdout=log, stderr=log, **own_session(signal.SIGTERM))
-    (folder / "pid").write_text(str(server.pid))
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **own_session(signal.SIGTERM))
+    (folder / "pid").write_text(str(server.pid), encoding="utf-8")
     try:
         _wait(server, environment, folder / "server.log")
         yield environment
@@ -109,7 +111,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 def _end_orphan(folder: Path) -> None:
     """End the server of a run that was killed; the caller holds the folder's lock, so nobody else uses it."""
     try:
-        process = psutil.Process(int((folder / "pid").read_text()))
+        process = psutil.Process(int((folder / "pid").read_text(encoding="utf-8")))
         if str(folder / "data") in " ".join(process.cmdline()):
             process.kill()
             process.wait(_START_SECONDS)
@@ -133,6 +135,7 @@ def _command(weed: str, folder: Path, settings: Path, ports: dict[str, int]) -> 
         "-ip.bind=127.0.0.1",
         "-master.volumeSizeLimitMB=256",
         "-volume.max=0",
+        "-disableHttp",  # of master and filer, which hand out what a stranger could write with
         "-filer",
         "-s3",
         f"-s3.config={settings}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -189,7 +190,14 @@ def _tensors(module: nn.Module) -> bytes:
 
 
 def read_weights(url: str | None) -> dict[str, torch.Tensor] | None:
-    """A torch state dict from a folder or bucket, without executing anything in it."""
+    """A torch state dict from a folder or bucket; nothing in it is executed. Raises ConfigError, StorageError."""
     if url is None:
         return None
-    return dict(torch.load(io.BytesIO(storage.read_bytes(url)), map_location="cpu", weights_only=True))
+    try:
+        state = torch.load(io.BytesIO(storage.read_bytes(url)), map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+            raise ValueError("not a state dict of tensors")
+        return _finite(dict(state))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"{url}: not a file of weights alone: {said[:200]}") from None

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import http.client
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +92,48 @@ def test_the_server_ends_with_whoever_started_it(number: signal.Signals, tmp_pat
     starter.wait()
     gone, _ = psutil.wait_procs([server], timeout=120)
     assert gone
+
+
+@pytest.mark.distributed
+def test_no_port_of_the_server_serves_a_stranger(tmp_path: Path) -> None:
+    with local_s3(tmp_path / "s3"):
+        storage.make_folder("s3://bucket")
+        storage.write_bytes("s3://bucket/mine", b"mine")
+        server = psutil.Process(int((tmp_path / "s3" / "pid").read_text()))
+        listening = [c.laddr for c in server.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        assert {address.ip for address in listening} == {"127.0.0.1"} and len(listening) >= 5
+        for address in listening:
+            for path in ("/bucket/mine", "/buckets/bucket/mine", "/dir/assign", "/1,0163037d6a"):
+                assert not serves(address.port, "PUT", path), (address.port, path)
+                assert not serves(address.port, "GET", path), (address.port, path)
+            assert not speaks_tls(address.port), address.port
+        assert storage.read_bytes("s3://bucket/mine") == b"mine" and storage.list_sizes("s3://bucket") == {"mine": 4}
+    for name in ("security.toml", "server.key", "s3.json"):
+        assert (tmp_path / "s3" / name).stat().st_mode & 0o077 == 0
+
+
+def serves(port: int, method: str, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path, body=b"intruder" if method == "PUT" else None)
+        return connection.getresponse().status < 400
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def speaks_tls(port: int) -> bool:
+    """Whether it answers to one without a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), 5) as raw,
+            context.wrap_socket(raw) as connection,
+        ):
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+            return bool(connection.recv(100))
+    except OSError:  # ssl.SSLError is one
+        return False
