@@ -1,9 +1,9 @@
 """python -m cluster.drain head|worker: before a node of a Ray cluster goes, training ends with a checkpoint.
 
 Kubernetes runs it in a pod that is to be deleted (preStop). On the head it asks the drivers there to stop, whose jobs
-then have failed, with exit code 143: KubeRay tries a RayJob again that lost its head, and not one that was deleted.
-On a worker it waits until training there has ended, because a checkpoint needs all workers; where only that worker
-goes nobody ends it. Both give up after two minutes.
+then have failed, with exit code 143, and waits until KubeRay can have seen that. On a worker it asks for a checkpoint,
+which needs all workers and may be the last before Ray Train starts all again without this one, and waits until training
+there has ended; where only that worker goes nobody ends it. Both give up after two minutes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from contextlib import suppress
 
 import psutil
 
+from cluster.worker.eviction import announce_eviction
+
 __all__ = ["main"]
 
 _SECONDS = 120.0
+_SEEN_SECONDS = 15.0  # KubeRay asks for a job's state every 3 s
 
 
 def _working(role: str) -> list[psutil.Process]:
@@ -37,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("role", choices=["head", "worker"])
     role = parser.parse_args(arguments).role
-    for driver in _working(role) if role == "head" else []:
+    working = _working(role)
+    if role == "worker" and working:
+        announce_eviction()
+    for driver in working if role == "head" else []:
         with suppress(psutil.NoSuchProcess):
             driver.terminate()
     deadline = time.monotonic() + _SECONDS
@@ -45,4 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if time.monotonic() > deadline:
             return 1
         time.sleep(0.5)
+    if role == "head" and working:
+        time.sleep(_SEEN_SECONDS)
     return 0

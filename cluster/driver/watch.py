@@ -27,13 +27,14 @@ def watched() -> Iterator[None]:
     processes: dict[str, Popen[bytes]] = {
         name: found[0].process for kind, name in _NEEDED.items() if (found := node.all_processes.get(kind))
     }
+    sessions = {one.process.pid for kind in node.all_processes.values() for one in kind}
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(_LOOK_SECONDS):
             for name, process in processes.items():
                 if process.poll() is not None and not over.is_set():
-                    _end(name, process.returncode)
+                    _end(name, process.returncode, sessions)
 
     threading.Thread(target=watch, daemon=True, name="watch").start()
     try:
@@ -42,13 +43,18 @@ def watched() -> Iterator[None]:
         over.set()
 
 
-def _end(name: str, code: int) -> None:
+def _end(name: str, code: int, sessions: set[int]) -> None:
+    """`sessions` are those of Ray's processes: what a lost raylet had started is in its session, and nobody's child."""
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     line = f"dmgan: Ray's {name} {how}; the same command goes on from the last checkpoint\n"
     os.write(sys.stderr.fileno(), line.encode())
     # Nothing that Ray writes about it from here on is for people.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            child.terminate()
+    mine = {child.pid for child in psutil.Process().children(recursive=True)}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) in sessions:
+                process.kill()
+            elif process.pid in mine:
+                process.terminate()
     os._exit(1)

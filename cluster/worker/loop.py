@@ -15,11 +15,12 @@ from torch import Tensor
 
 from cluster.worker.checkpoints import Checkpoints
 from cluster.worker.control import Reporter
+from cluster.worker.eviction import Evictions
 from cluster.worker.health import Health
 from cluster.worker.position import Position
 from cluster.worker.recorder import Recorder
 from cluster.worker.state import CheckpointState
-from cluster.worker.stopping import Agreement
+from cluster.worker.stopping import Agreement, Wish
 from datasets.manifest import Manifest
 from datasets.storage.lease import LeaseToken
 from datasets.stream import Skipped, open_stream
@@ -69,7 +70,7 @@ def run_stage(
     position = _restore(stage, checkpoints)
     first = collective.rank() == 0
     recorder = Recorder(run, stage.name, position.step, config.loggers) if first else None
-    health, skipped, agreement = Health(run, stage.name), Skipped(), Agreement()
+    health, skipped, agreement, evictions = Health(run, stage.name), Skipped(), Agreement(), Evictions()
     batches = _batches(stage, config, position, device, skipped)
     since, logged = time.monotonic(), position.step
     report(stage.name, position.step, stage.steps)
@@ -98,8 +99,10 @@ def run_stage(
         if first:
             report(stage.name, done, stage.steps, note)
             stage.on_step(done)
-        stopping = agreement(report.stop_wanted())
-        if done % config.checkpoint.every_steps == 0 or last or stopping:
+        wish = Wish.STOP if report.stop_wanted() else Wish.CHECKPOINT if evictions() else Wish.NOTHING
+        agreed = agreement(wish)
+        stopping = agreed is Wish.STOP
+        if done % config.checkpoint.every_steps == 0 or last or agreed is not Wish.NOTHING:
             health.check(stage.engines)
             if recorder is not None:
                 recorder.save()

@@ -1,7 +1,8 @@
-"""All workers stop at the same step when one of them wants to."""
+"""All workers stop, or write a checkpoint, at the same step when one of them wants to."""
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 import torch
@@ -9,7 +10,15 @@ import torch.distributed as dist
 
 from dmgan.model import collective
 
-__all__ = ["Agreement"]
+__all__ = ["Agreement", "Wish"]
+
+
+class Wish(IntEnum):
+    """What a worker wants of all; the strongest is done."""
+
+    NOTHING = 0
+    CHECKPOINT = 1
+    STOP = 2  # with a checkpoint
 
 
 class Agreement:
@@ -20,20 +29,20 @@ class Agreement:
         self._group = dist.new_group(backend="gloo") if collective.world_size() > 1 else None
         self._asked: tuple[torch.Tensor, Any] | None = None
 
-    def __call__(self, wanted: bool) -> bool:
-        """Whether any worker said `wanted` at its call before this one; the same on all. Every worker calls it."""
+    def __call__(self, wish: Wish) -> Wish:
+        """The strongest wish of any worker's call before this one; the same on all. Every worker calls it."""
         if self._group is None:
-            return wanted
+            return wish
         agreed = self.close()
-        flag = torch.tensor([float(wanted)])
-        self._asked = flag, dist.all_reduce(flag, group=self._group, async_op=True)
+        flag = torch.tensor([int(wish)])
+        self._asked = flag, dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
         return agreed
 
-    def close(self) -> bool:
+    def close(self) -> Wish:
         """Wait for the answer that is still under way."""
         if self._asked is None:
-            return False
+            return Wish.NOTHING
         flag, work = self._asked
         work.wait()
         self._asked = None
-        return bool(flag.item())
+        return Wish(int(flag.item()))

@@ -1,7 +1,7 @@
 """What closes the local S3 server to other users of the machine: of its five ports only S3's answers to a stranger.
 
-SeaweedFS's parts speak gRPC and HTTP with one another. With these settings gRPC wants a certificate of an authority that
-is made at every start, and HTTP a signed token.
+SeaweedFS's parts speak gRPC and HTTP with one another. With these settings gRPC wants a certificate of an authority
+that is made at every start, and HTTP a signed token.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DAYS = 3650
 
 
 def write_security(folder: Path) -> None:
-    """`folder`/security.toml, which SeaweedFS reads from where it starts, and the keys it names; for this user alone."""
+    """`folder`/security.toml, which SeaweedFS reads where it starts, and the keys it names; for this user alone."""
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dmgan local S3")])
     authority = _certificate(name, name, authority_key, authority_key, is_authority=True)

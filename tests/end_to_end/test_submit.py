@@ -21,7 +21,7 @@ from datasets.packing.pack import PackOptions, pack
 from datasets.sources import cub
 from datasets.storage.local_s3 import local_s3
 from dmgan.runs.run import Run
-from tests.k8s.manifests import JOBS, build, one, pod_templates
+from tests.k8s.manifests import JOBS, build, deployed, one, pod_templates
 from tests.ray_cluster import ROOT, RayCluster, ray_cluster
 
 pytestmark = pytest.mark.distributed
@@ -55,7 +55,7 @@ def keys(cub_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def pods_environment(overlay: str, keys: Keys) -> Keys:
     """What the head and the workers of a RayJob have in their environment: its ConfigMap, the Secret, the image's."""
-    objects = build(overlay)
+    objects = deployed(overlay)
     found: list[Keys] = []
     for _, template in pod_templates(one(objects, "RayJob")["spec"]["rayClusterSpec"], "spec"):
         (container,) = template["spec"]["containers"]

@@ -36,6 +36,11 @@ def build(overlay: str) -> list[Object]:
     return [each for each in yaml.load_all(_built(overlay), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if each]
 
 
+def deployed(overlay: str) -> list[Object]:
+    """Its objects with those that are applied once, before it."""
+    return [*build(overlay), *build("shared"), *build("s3"), *build("redis")]
+
+
 def one(objects: list[Object], kind: str) -> Object:
     (found,) = [each for each in objects if each["kind"] == kind]
     return found

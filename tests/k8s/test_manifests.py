@@ -23,6 +23,7 @@ from tests.k8s.manifests import (
     amount,
     build,
     containers,
+    deployed,
     named,
     one,
     pod_templates,
@@ -157,7 +158,7 @@ def test_no_secret_is_in_clear(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS])
 def test_everything_that_is_referred_to_is_there(overlay: str) -> None:
-    objects = build(overlay)
+    objects = deployed(overlay)
     maps = {each["metadata"]["name"] for each in objects if each["kind"] == "ConfigMap"}
     for each in objects:
         for path, template in pod_templates(each):
@@ -281,7 +282,7 @@ def _allowed(policies: list[Object], to: Object, port: int, namespace: str, labe
 
 @pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS])
 def test_the_jobs_api_and_the_dashboard_are_private(overlay: str) -> None:
-    objects = build(overlay)
+    objects = deployed(overlay)
     policies = [each for each in objects if each["kind"] == "NetworkPolicy"]
     spec = ray_cluster_spec(objects)
     head = spec["headGroupSpec"]["template"]["metadata"]["labels"]
@@ -324,8 +325,59 @@ def test_the_namespace_is_apart_and_restricted() -> None:
         assert {each["metadata"].get("namespace") for each in objects} <= {"dmgan", "monitoring", None}
 
 
-def test_rayjobs_have_names_of_their_own() -> None:
-    assert len({one(build(overlay), "RayJob")["metadata"]["name"] for overlay in JOBS}) == len(JOBS)
+def test_no_two_of_what_is_applied_have_an_object_in_common() -> None:
+    """Deleting one would take it from the other. What ends in nodes is a part of others and never applied."""
+    holders: dict[tuple[str, str | None], list[str]] = {}
+    for overlay in OVERLAYS:
+        if not overlay.endswith("/nodes"):
+            for each in build(overlay):
+                holders.setdefault((named(each), each["metadata"].get("namespace")), []).append(overlay)
+    assert not {each: found for each, found in holders.items() if len(found) > 1}
+
+
+@pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS])
+def test_a_lost_head_is_replaced_and_its_job_submitted_again(overlay: str) -> None:
+    """KubeRay 1.7.0: the head pod is made again in the same cluster, and the submitter of K8sJobMode tries again."""
+    objects = build(overlay)
+    tolerations = ray_cluster_spec(objects)["headGroupSpec"]["template"]["spec"]["tolerations"]
+    seconds = {each["key"]: each.get("tolerationSeconds") for each in tolerations}
+    assert seconds["node.kubernetes.io/not-ready"] == seconds["node.kubernetes.io/unreachable"] == 30
+    if overlay in JOBS:
+        assert one(objects, "RayJob")["spec"]["submitterConfig"]["backoffLimit"] >= 20
+    walkthrough = (ROOT / "docs" / "walkthrough.md").read_text()
+    (allowed,) = re.findall(r"RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS.*?value=(\d+)", walkthrough.replace("\n", " "))[:1]
+    assert int(allowed) > 10 * 30
+
+
+def test_credentials_may_be_a_secret_or_the_accounts(overlay: str = "overlays/gpu-8") -> None:
+    spec = ray_cluster_spec(build(overlay))
+    accounts = {named(each) for each in build("shared")}
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        template = group["template"]["spec"]
+        assert f"ServiceAccount/{template['serviceAccountName']}" in accounts
+        (secret,) = [s["secretRef"] for s in template["containers"][0]["envFrom"] if "secretRef" in s]
+        assert secret == {"name": "dmgan-s3", "optional": True}
+
+
+def test_the_workers_of_64_gpus_are_near_one_another() -> None:
+    spec = ray_cluster_spec(build("overlays/gpu-64"))
+    (group,) = spec["workerGroupSpecs"]
+    wanted = group["template"]["metadata"]["annotations"]["kueue.x-k8s.io/podset-preferred-topology"]
+    topology = one(build("queue"), "Topology")
+    assert wanted in [level["nodeLabel"] for level in topology["spec"]["levels"]]
+    flavors = [each for each in build("queue") if each["kind"] == "ResourceFlavor"]
+    assert topology["metadata"]["name"] in [
+        flavor["spec"].get("topologyName") for flavor in flavors if "spec" in flavor
+    ]
+
+
+def test_the_pods_reach_what_they_need_and_no_more() -> None:
+    (policy,) = [each for each in build("shared") if each["kind"] == "NetworkPolicy"]
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    anywhere = {each["port"] for rule in policy["spec"]["egress"] if "to" not in rule for each in rule["ports"]}
+    assert anywhere == {53, 80, 443, 6443}
+    server = one(build("s3"), "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "-ip.bind=127.0.0.1" in server and "-s3.ip.bind=0.0.0.0" in server
 
 
 def test_ray_and_seaweedfs_have_one_version_everywhere() -> None:
