@@ -113,7 +113,7 @@ def exists(url: str) -> bool:
         try:
             return bool(fs.exists(path))
         except Exception as error:
-            if is_local(url) or not str(error).startswith(_REFUSALS):
+            if is_local(url) or not any(said in str(error) for said in _REFUSALS):
                 raise
             raise reason_of(fs, path, error) from None
 

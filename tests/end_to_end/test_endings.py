@@ -85,6 +85,7 @@ def test_a_node_that_goes_asks_for_a_checkpoint(
     packed: tuple[str, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # whose notices are for this training alone
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # of sockets, whose paths must be short
     never = ("--set", "checkpoint.every_steps=100000", "--set", "train.max_steps=100000")
     (tmp_path / "runs").mkdir()
     job = Job(command(tmp_path / "runs", packed[0], *never), tmp_path / "runs" / "quickstart")

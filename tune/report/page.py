@@ -32,12 +32,18 @@ def write_report(sweep: Run) -> str:
     space = parse_space(state.space, config, sweep.path("sweep.json"))
     whole = WholeSweep(sweep, state, config, space, load_trials(sweep))
     rows = _rows(whole)
-    storage.write_bytes(sweep.path("trials.csv"), pd.DataFrame(rows).to_csv(index=False).encode())
+    cells = [{column: _as_text(value) for column, value in row.items()} for row in rows]
+    storage.write_bytes(sweep.path("trials.csv"), pd.DataFrame(cells).to_csv(index=False).encode())
     storage.write_bytes(sweep.path("report.md"), markdown(whole, rows).encode())
     if whole.scored:
         storage.write_bytes(sweep.path("best.yaml"), _best_yaml(whole).encode())
     storage.write_bytes(sweep.path("report.html"), render("sweep.html", _page(whole, rows), [_TEMPLATES]))
     return sweep.path("report.html")
+
+
+def _as_text(value: object) -> object:
+    """A cell that spreadsheets read as a text and not as a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _rows(sweep: WholeSweep) -> list[dict[str, object]]:

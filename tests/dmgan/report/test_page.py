@@ -90,6 +90,36 @@ def test_scores_of_other_protocols_are_not_compared_silently(tmp_path: Path) -> 
     assert "The lines are of different protocols and do not compare: weights ema and raw." in page_of(mine)
 
 
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+def poisoned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: poisoned(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [poisoned(part) for part in value]
+    return f"{value}{EVIL}" if isinstance(value, str) else value
+
+
+def test_nothing_of_a_file_is_markup_in_the_page(tmp_path: Path) -> None:
+    mine, other = Run(str(tmp_path / "mine")), Run(str(tmp_path / "other <script>alert(1)<b>"))
+    for run in (mine, other):
+        for step in (2, 4):
+            evaluated(run, step)
+            for name in (f"evaluations/step_{step:08d}-ema.json", "evaluation.json"):
+                tree = run.read_json(name)
+                tree["caveats"] = ["a caveat"]
+                tree["r_precision_by_class"] = tree["r_precision_by_class"][:3]
+                weights = tree["weights"]
+                run.write_json(name, poisoned(tree) | {"weights": weights})
+    page = page_of(mine, [other])
+    assert "a caveat" in page and "alert(1)" in page
+    assert "<script>alert" not in page and "<img src=x" not in page and "</script>&#34;" not in page
+    with pytest.raises(ConfigError):  # a step is a number
+        other.write_json("evaluation.json", other.read_json("evaluation.json") | {"step": EVIL})
+        page_of(mine, [other])
+
+
 def test_a_protocol_is_the_papers_only_in_everything() -> None:
     paper = load_config("cub", [])
     assert departures(paper) == [] and paper.evaluate.images is None

@@ -18,7 +18,7 @@ from dmgan.launch import main
 from dmgan.runs.run import Run
 from tune.report.figures import effect, importances, parallel
 from tune.report.page import write_report
-from tune.results import FAILED, FINISHED, RUNNING, STOPPED, Rung, Trial, score_named
+from tune.results import FAILED, FINISHED, RUNNING, STOPPED, Rung, Trial, load_trials, score_named
 from tune.space import Space, load_space, parse_space, presets
 
 SPACE = {
@@ -82,6 +82,19 @@ def test_the_table_the_best_and_the_files(sweep: Run, page: str) -> None:
     assert chosen.objective.lambda_damsm == pytest.approx(float(best["objective.lambda_damsm"]))
     text = Path(sweep.path("report.md")).read_text()
     assert f"## Best: {best['trial']}" in text and "| #6 | failed |" in text and "- running: 1" in text
+
+
+def test_a_reason_is_neither_markup_nor_a_formula(sweep: Run) -> None:
+    trial = load_trials(sweep)[5]
+    reason, trial.reason = trial.reason, "=cmd()|<script>alert(1)</script>"
+    trial.save(sweep)
+    try:
+        assert "<script>alert" not in Path(write_report(sweep)).read_text()
+        rows = list(csv.DictReader(Path(sweep.path("trials.csv")).read_text().splitlines()))
+        assert rows[5]["why"] == "'=cmd()|<script>alert(1)</script>"
+    finally:
+        trial.reason = reason
+        trial.save(sweep)
 
 
 def test_what_a_reader_must_know(page: str) -> None:
