@@ -18,10 +18,11 @@ from yaml.constructor import ConstructorError
 
 from datasets.errors import UserError
 
-__all__ = ["DocumentError", "dump_yaml", "parse_yaml", "read_text", "short"]
+__all__ = ["DocumentError", "dump_yaml", "exists", "parse_yaml", "read_text", "short"]
 
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 20
+_MAX_INTEGER = 1 << 63
 _SHOWN = 80  # characters of a value in a message
 
 _SCALARS = {
@@ -88,7 +89,10 @@ class _Loader(yaml.SafeLoader):
         return text
 
     def integer_of(self, node: yaml.ScalarNode) -> int:
-        return int(node.value, 16 if node.value.lower().startswith("0x") else 10)
+        number = int(node.value, 16 if node.value.lower().startswith("0x") else 10)
+        if abs(number) >= _MAX_INTEGER:
+            raise ConstructorError(None, None, f"{short(node.value)} is too large", node.start_mark)
+        return number
 
     def number_of(self, node: yaml.ScalarNode) -> float:
         if not isfinite(number := float(node.value)):
@@ -159,6 +163,14 @@ def read_text(path: Path, where: str = "", error_type: type[UserError] = Documen
         raise error_type(f"{where}{path}: not UTF-8 at byte {error.start}") from None
     except (OSError, ValueError) as error:
         raise error_type(f"{where}{path}: cannot be read: {_one_line(str(error))}") from None
+
+
+def exists(path: Path) -> bool:
+    """Whether there is anything; not of a name that no file can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def short(value: object) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 __all__ = ["UserError", "run_command"]
 
+_MAX_LENGTH = 800  # characters of a message
+
 
 class UserError(Exception):
     """What a person must know: `str(error)` is one line that names the file, key or value and what was expected.
@@ -15,6 +17,11 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """In one line, cut where what was asked is repeated at length."""
+        text = " ".join(super().__str__().split())
+        return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
 
 
 def run_command(program: str, command: Callable[[], int]) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from datasets.documents import parse_yaml, read_text, short
+from datasets.documents import exists, parse_yaml, read_text, short
 from dmgan.config import Config, ConfigError, Tune, keys_with, known_keys, suggestion, with_values
 
 __all__ = ["Parameter", "Space", "load_space", "parse_space", "presets", "scheduler_of"]
@@ -130,9 +130,9 @@ def presets() -> list[str]:
 def load_space(name_or_path: str, config: Config) -> Space:
     """A preset's or file's space, every key and value tried on `config`. Raises ConfigError."""
     path = _PRESETS / f"{name_or_path}.yaml"
-    if not path.exists():
+    if name_or_path not in presets():
         path = Path(name_or_path)
-        if not path.is_file():
+        if not exists(path):
             raise ConfigError(f"--search {name_or_path}: neither a preset ({', '.join(presets())}) nor a file")
     return parse_space(parse_yaml(read_text(path, error_type=ConfigError), str(path), ConfigError), config, str(path))
 

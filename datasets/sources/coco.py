@@ -13,7 +13,18 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets.sources.records import LocalImage, Record, Rejection, Source, SourceError, key_of, readers, text_lines
+from datasets.documents import exists
+from datasets.sources.records import (
+    LocalImage,
+    Record,
+    Rejection,
+    Source,
+    SourceError,
+    is_text,
+    key_of,
+    readers,
+    text_lines,
+)
 from datasets.sources.released import Released, read_released
 
 __all__ = ["read"]
@@ -68,7 +79,7 @@ def _annotations(path: Path, split: str, images: dict[str, _Annotated]) -> list[
                 by_id[entry["id"]] = _added(images, name, split)
         for entry in tree["annotations"]:
             image, text = by_id.get(entry["image_id"]), entry["caption"]
-            if not isinstance(text, str) or not text.strip():
+            if not is_text(text) or not text.strip():
                 named = image.file_name if image is not None else f"{path}, image {entry['image_id']}"
                 rejected.append(Rejection(named, "the caption is no text", json.dumps(text)[:80]))
             elif image is not None:
@@ -89,12 +100,12 @@ def _added(images: dict[str, _Annotated], name: str, split: str) -> _Annotated:
 
 def _path(source: Path, split: str, file_name: str) -> Path:
     official = source / _PARTS[split] / file_name
-    return official if official.exists() else source / "images" / file_name
+    return official if exists(official) else source / "images" / file_name
 
 
 def _other_captions(source: Path, released: Released, name: str, encoding: str) -> tuple[str, ...]:
     path = source / "text" / f"{name}.txt"
-    if path.exists():
+    if exists(path):
         return tuple(line.strip() for line in text_lines(path, _LAYOUT, encoding) if line.strip())
     return released.captions.get(name, ())
 

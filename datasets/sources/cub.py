@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from datasets.documents import exists
 from datasets.sources.records import (
     LocalImage,
     Record,
@@ -65,7 +66,7 @@ def read(source: Path, name: str = "CUB-200-2011", encoding: str = "utf-8") -> S
 
 def _captions(path: Path, released: Released, stem: str, encoding: str) -> tuple[str, ...]:
     """The captions of one image; none where its file is missing, which rejects the image alone."""
-    if path.exists():
+    if exists(path):
         return tuple(line.strip() for line in text_lines(path, _LAYOUT, encoding) if line.strip())
     return released.captions.get(stem, ())
 

@@ -27,6 +27,7 @@ from datasets.sources.records import (
     Source,
     SourceError,
     box_of,
+    is_text,
     key_of,
     readers,
     split_of,
@@ -223,7 +224,7 @@ def _captions(name: str, value: object) -> tuple[list[str], list[Rejection]]:
     """The captions of a cell, a text or a list of texts, and what in it is none."""
     texts, rejected = [], []
     for entry in value if isinstance(value, list) and not isinstance(value, _Pairs) else [value]:
-        if entry is None or not isinstance(entry, str):
+        if not is_text(entry):
             shown = json.dumps(entry, default=str)[:80]
             rejected.append(Rejection(name, "the caption is no text", shown))
         elif (text := entry.strip()).casefold() in _NO_CAPTION:
@@ -234,7 +235,7 @@ def _captions(name: str, value: object) -> tuple[list[str], list[Rejection]]:
 
 
 def _class_name(value: object) -> str:
-    if isinstance(value, str | int) and not isinstance(value, bool):
+    if is_text(value) or (isinstance(value, int) and not isinstance(value, bool)):
         return str(value)
     raise ValueError(f"class {json.dumps(value, default=str)[:80]}: expected a name or a number")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeGuard
 
 from PIL import Image
 
@@ -29,6 +29,7 @@ __all__ = [
     "SourceError",
     "box_of",
     "crop_to_box",
+    "is_text",
     "key_of",
     "list_records",
     "readers",
@@ -188,6 +189,11 @@ def split_of(name: str) -> str:
     if (found := SPLITS.get(name.strip().casefold())) is None:
         raise ValueError(f"split {name!r}: expected one of {', '.join(SPLITS)}")
     return found
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether it is a text that can be written: JSON allows halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def text_lines(path: Path, expected: str, encoding: str = "utf-8") -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from datasets.documents import parse_yaml, read_text, short
+from datasets.documents import exists, parse_yaml, read_text, short
 from datasets.errors import UserError
 from dmgan.config.schema import Config, keys_with, known_keys
 
@@ -81,9 +81,9 @@ def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, object]:
     if depth > 10:
         raise ConfigError(f"preset: {name_or_path}: presets start from one another without end")
     path = _PRESETS / f"{name_or_path}.yaml"
-    if not path.exists():
+    if str(name_or_path) not in presets():
         path = Path(name_or_path)
-        if "://" not in str(name_or_path) and not path.is_file():
+        if "://" not in str(name_or_path) and not exists(path):
             raise ConfigError(f"--config {name_or_path}: neither a preset ({', '.join(presets())}) nor a file")
     remote = "://" in str(name_or_path)
     text = _remote(str(name_or_path)) if remote else read_text(path, error_type=ConfigError)

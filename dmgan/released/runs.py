@@ -100,6 +100,8 @@ def _load(file: str, load: Any) -> Any:
         return load(state)
     except StateDictError as error:
         raise StateDictError(f"{Path(file).name}: {error}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
+    except storage.StorageError:
+        raise
+    except Exception as error:  # a damaged archive raises anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise StateDictError(f"{Path(file).name}: not a file of tensors alone: {reason}") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -198,6 +197,8 @@ def read_weights(url: str | None) -> dict[str, torch.Tensor] | None:
         if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
             raise ValueError("not a state dict of tensors")
         return _finite(dict(state))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError) as error:
+    except storage.StorageError:
+        raise
+    except Exception as error:  # a damaged archive raises anything
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{url}: not a file of weights alone: {said[:200]}") from None

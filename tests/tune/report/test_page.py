@@ -140,7 +140,7 @@ def test_every_preset_has_figures(name: str) -> None:
 
 def test_the_command_writes_it_anew(sweep: Run, capsys: pytest.CaptureFixture[str]) -> None:
     folder, _, name = sweep.url.rpartition("/")
-    Path(sweep.path("report.html")).unlink()
+    Path(sweep.path("report.html")).unlink(missing_ok=True)
     assert main(["report", "--storage", folder, "--name", name]) == 0 and sweep.has("report.html")
 
 
