@@ -76,7 +76,7 @@ def test_the_quickstart_is_the_same_architecture_at_16_32_64() -> None:
         ("train.lr=3", "train.lr: unknown key; did you mean pretrain.lr or optimizer."),
         ("max_steps=3", "max_steps: unknown key; did you mean pretrain.max_steps or train.max_steps?"),
         ("train.max_steps=", "--set train.max_steps=: no value"),
-        (f"train.seed={'9' * 300}", "train.seed=99999"),
+        (f"train.seed={'9' * 300}", "--set train.seed=99999"),
     ],
 )
 def test_mistakes_are_named_in_one_line(override: str, message: str) -> None:
