@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -26,6 +27,9 @@ class UserError(Exception):
 
 def run_command(program: str, command: Callable[[], int]) -> int:
     """The exit code of `command()`; a UserError is printed to stderr as one line that begins with `program`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of few characters shows the others as escapes
+            stream.reconfigure(errors="backslashreplace")
     try:
         return command()
     except UserError as error:

@@ -51,7 +51,8 @@ class Checkpoints:
 
     def export(self, exports: Mapping[str, Content]) -> None:
         """Write what of a checkpoint belongs in the run's folder, at once."""
-        self._check_lease()
+        if exports:
+            self._check_lease()
         for name, content in exports.items():
             storage.write_bytes(self._run.path(name), content())
 

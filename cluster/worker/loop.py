@@ -76,9 +76,7 @@ def run_stage(
     report(stage.name, position.step, stage.steps)
     stopping = False
     if position.step == stage.steps:  # the checkpoint of the end is there; a kill may have kept from what follows it
-        _, _, exports = _contents(stage, position)
-        if first:
-            checkpoints.export(exports)
+        checkpoints.export(_contents(stage, position)[2])
     while position.step < stage.steps and not stopping:
         keys, batch = next(batches)
         # A step's random draws are a function of seed and step, so a resumed run makes the same ones, on any workers.
@@ -99,8 +97,7 @@ def run_stage(
         if first:
             report(stage.name, done, stage.steps, note)
             stage.on_step(done)
-        wish = Wish.STOP if report.stop_wanted() else Wish.CHECKPOINT if evictions() else Wish.NOTHING
-        agreed = agreement(wish)
+        agreed = agreement(Wish.STOP if report.stop_wanted() else Wish.CHECKPOINT if evictions() else Wish.NOTHING)
         stopping = agreed is Wish.STOP
         if done % config.checkpoint.every_steps == 0 or last or agreed is not Wish.NOTHING:
             health.check(stage.engines)

@@ -66,14 +66,19 @@ def train_on_worker(
         raise
     except Exception as error:
         if report.fatal() is None:  # else this worker only lost the one that said it
-            said = (str(error).splitlines() or [""])[0] or type(error).__name__
-            if stays(error):
-                report.end(said)
-            elif not may_pass(error) and report.comes_again(f"{type(error).__name__}: {said}"):
-                report.end(f"{said}, and again at the same step after a restart")
-            else:
-                report.warn(f"a worker failed: {said}; Ray Train starts all again from the last checkpoint")
+            _tell(error, report)
         raise
+
+
+def _tell(error: Exception, report: Reporter) -> None:
+    """Whether training ends with this error, or Ray Train starts the workers again."""
+    said = (str(error).splitlines() or [""])[0] or type(error).__name__
+    if stays(error):
+        report.end(said)
+    elif not may_pass(error) and report.comes_again(f"{type(error).__name__}: {said}"):
+        report.end(f"{said}, and again at the same step after a restart")
+    else:
+        report.warn(f"a worker failed: {said}; Ray Train starts all again from the last checkpoint")
 
 
 def _pretrain_worker(

@@ -15,11 +15,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,31 +28,16 @@ from datasets import storage
 from datasets.documents import parse_yaml, short
 from datasets.errors import run_command
 from datasets.manifest import SPLIT_NAMES, Captions, Manifest, Split, SplitCaptions, well_formed
-from datasets.packing.decisions import decide
+from datasets.packing.plan import Plan, plan_of
 from datasets.packing.shard_writer import Item, Part, Written, write_shards
 from datasets.registry import import_plugins
 from datasets.sources.options import PackOptions
-from datasets.sources.records import Listed, Record, Rejection, Source, SourceError, list_records, readers
+from datasets.sources.records import Listed, Rejection, Source, SourceError, list_records, readers
 from datasets.storage.progress import progress_bar
-from datasets.vocabulary import Vocabulary
 
 __all__ = ["PackOptions", "main", "pack", "read_source"]
 
 _STATE = ".packing"  # folder under DEST with what is done of an unfinished pack
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be packed, as far as can be seen without the images."""
-
-    name: str
-    dest: str
-    options: PackOptions
-    vocabulary: Vocabulary
-    splits: dict[str, list[Item]]  # those that have images
-    rejected: list[Rejection]
-    notes: tuple[str, ...]
-    identity: str  # checksum of all that decides the packed bytes
 
 
 def pack(source: Source, dest: str, options: PackOptions | None = None, *, progress: bool = True) -> Manifest:
@@ -66,7 +49,7 @@ def pack(source: Source, dest: str, options: PackOptions | None = None, *, progr
     of reach.
     """
     listed = list_records(source)
-    plan = _plan(listed, dest, options or PackOptions())
+    plan = plan_of(listed, dest, options or PackOptions())
     state = storage.join(dest, _STATE)
     if (found := _already_packed(dest, plan.identity)) is not None:
         storage.remove_folder(state)
@@ -86,58 +69,6 @@ def pack(source: Source, dest: str, options: PackOptions | None = None, *, progr
     return _finish(plan, parts, written)
 
 
-def _plan(source: Listed, dest: str, options: PackOptions) -> _Plan:
-    vocabulary = source.vocabulary or Vocabulary.build(c for record in source.records for c in record.captions)
-    records, rejected = _accept(source, vocabulary)
-    records, notes = decide(records)
-    if unknown := Counter(word for record in records for text in record.captions for word in vocabulary.unknown(text)):
-        common = ", ".join(word for word, _ in unknown.most_common(5))
-        notes += (
-            f"{unknown.total()} words of the captions are not in the source's vocabulary and left out, {len(unknown)} "
-            f"different ones, such as {common}",
-        )
-    splits: dict[str, list[Item]] = {}
-    for record in records:
-        items = splits.setdefault(record.split, [])
-        items.append(Item(record, len(items)))
-    ordered = {split: splits[split] for split in SPLIT_NAMES if split in splits}
-    identity = _identity(source, options, vocabulary)
-    return _Plan(source.name, dest, options, vocabulary, ordered, rejected, notes, identity)
-
-
-def _accept(source: Listed, vocabulary: Vocabulary) -> tuple[list[Record], list[Rejection]]:
-    """The records that can be packed as far as can be seen without their images."""
-    rejected = list(source.rejected)
-    accepted: list[Record] = []
-    images: set[str] = set()
-    keys: set[str] = set()
-    for record in source.records:
-        name = record.image.name
-        if name in images:
-            rejected.append(Rejection(name, "the image is named twice"))
-            continue
-        images.add(name)
-        kept = tuple(text for text in record.captions if vocabulary.encode(text))
-        rejected += [
-            Rejection(name, "the caption has no known word", text) for text in record.captions if text not in kept
-        ]
-        if not kept:
-            rejected.append(Rejection(name, "no caption"))
-            continue
-        key = _new_key(record.key, name, keys)
-        keys.add(key)
-        accepted.append(replace(record, key=key, captions=kept))
-    return accepted, rejected
-
-
-def _new_key(key: str, name: str, taken: set[str]) -> str:
-    """The key, or one that tells a.png from a.jpg where that is taken."""
-    if key not in taken:
-        return key
-    suffix = name.rpartition(".")[2]
-    return next(other for n in count(1) if (other := f"{key}_{suffix}" + (f"_{n}" if n > 1 else "")) not in taken)
-
-
 def _parts(dest: str, split: str, items: Sequence[Item], options: PackOptions) -> list[Part]:
     order = np.random.default_rng(0).permutation(len(items)) if split == "train" else np.arange(len(items))
     arranged = [items[i] for i in order]
@@ -146,16 +77,6 @@ def _parts(dest: str, split: str, items: Sequence[Item], options: PackOptions) -
         Part(dest, f"{split}-{number:06d}.tar", tuple(arranged[first : first + size]), options)
         for number, first in enumerate(range(0, len(arranged), size))
     ]
-
-
-def _identity(source: Listed, options: PackOptions, vocabulary: Vocabulary) -> str:
-    """A checksum of all that decides the packed bytes; of the photographs, their names and sizes."""
-    digest = hashlib.sha256(vocabulary.to_json().encode())
-    digest.update(options.model_dump_json(include={"resolution", "quality", "shard_samples", "background"}).encode())
-    for record in source.records:
-        about = {**record.__dict__, "image": record.image.name.rsplit("/", 1)[-1], "size": record.image.size}
-        digest.update(json.dumps(about).encode())
-    return digest.hexdigest()
 
 
 def _already_packed(dest: str, identity: str) -> Manifest | None:
@@ -186,7 +107,7 @@ def _same_or_new(state: str, identity: str, dest: str) -> None:
 class _Limit:
     """Counts rejections; too many end the pack, with rejected.jsonl written."""
 
-    def __init__(self, source: Listed, plan: _Plan) -> None:
+    def __init__(self, source: Listed, plan: Plan) -> None:
         self._dest, self._share, self._rejected = plan.dest, plan.options.max_rejected, list(plan.rejected)
         named = {record.image.name for record in source.records} | {r.image for r in source.rejected}
         self._images = max(1, len(named))
@@ -220,13 +141,13 @@ def write_rejected(dest: str, rejected: Sequence[Rejection]) -> None:
     storage.write_bytes(storage.join(dest, "rejected.jsonl"), "".join(lines).encode())
 
 
-def _nothing_left(plan: _Plan, rejected: Sequence[Rejection]) -> SourceError:
+def _nothing_left(plan: Plan, rejected: Sequence[Rejection]) -> SourceError:
     write_rejected(plan.dest, rejected)
     listed = f"; all in {storage.join(plan.dest, 'rejected.jsonl')}" if rejected else ""
     return SourceError(f"{plan.name}: no image is left to pack; {_reasons(rejected)}{listed}")
 
 
-def _finish(plan: _Plan, parts: dict[str, list[Part]], written: dict[str, Written]) -> Manifest:
+def _finish(plan: Plan, parts: dict[str, list[Part]], written: dict[str, Written]) -> Manifest:
     """Captions, rejections, vocabulary and, when all that is there, the manifest."""
     dest, splits = plan.dest, dict[str, Split]()
     rejected = [

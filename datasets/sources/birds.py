@@ -27,18 +27,7 @@ from datasets.sources.options import PackOptions
 from datasets.sources.records import Source, SourceError, readers
 from datasets.storage.progress import progress_bar
 
-__all__ = [
-    "BODY_REGION",
-    "COLOURS",
-    "NAME",
-    "Species",
-    "body_colour",
-    "captions",
-    "draw",
-    "ensure",
-    "make_species",
-    "write",
-]
+__all__ = ["BODY_REGION", "COLOURS", "NAME", "Species", "body_colour", "captions", "draw", "make_species", "write"]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (204, 41, 41),
