@@ -83,8 +83,8 @@ class ShardCache:
                     path.unlink()
         for path in self.folder.glob("*.tar"):
             with suppress(FileNotFoundError):
-                about = path.stat()
-                shards.append((about.st_mtime_ns, about.st_size, path))
+                found = path.stat()
+                shards.append((found.st_mtime_ns, found.st_size, path))
         total = size + sum(each for _, each, _ in shards)
         for _, each, path in sorted(shards):
             if total <= self.limit:

@@ -31,7 +31,7 @@ class DatasetError(UserError):
 class Sample(NamedTuple):
     key: str
     jpg: bytes
-    about: dict[str, Any]  # index in the split, class, captions
+    fields: dict[str, Any]  # index in the split, class, captions
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ def _parse(location: str, parts: Sequence[memoryview]) -> Iterator[Sample]:
         members = list(_members(part))
         if len(members) != 2:
             raise DatasetError(f"{location}: a sample has {len(members)} files, expected an image and its JSON")
-        about = json.loads(bytes(members[1]))
-        yield Sample(about.pop("key"), bytes(members[0]), about)
+        fields = json.loads(bytes(members[1]))
+        yield Sample(fields.pop("key"), bytes(members[0]), fields)
 
 
 def _members(part: memoryview) -> Iterator[memoryview]:

@@ -242,13 +242,13 @@ def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
     captions, draws, failed = [], [], {}
     for row, sample in enumerate(samples):
         # Seeded by the sample, so that its crop and caption do not depend on the worker that has it.
-        rng = Random(f"{drawn.seed} {drawn.epoch} {sample.about['index']}") if drawn.augment else None
+        rng = Random(f"{drawn.seed} {drawn.epoch} {sample.fields['index']}") if drawn.augment else None
         try:
             images[row] = _image(sample.jpg, size, rng)
         except Exception as error:  # a damaged image makes a decoder raise anything
             images[row] = 0
             failed[row] = f"the image does not decode: {' '.join(str(error).split())}"
-        texts = sample.about["captions"]
+        texts = sample.fields["captions"]
         captions.append(texts[0] if rng is None else texts[rng.randrange(len(texts))])
         draws.append(None if rng is None else rng.getrandbits(32))
     batch = Batch(
@@ -256,7 +256,7 @@ def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
         # Stored pixel by pixel as JPEG decodes; whoever wants planes makes them on the device.
         images=torch.from_numpy(images).permute(0, 3, 1, 2),
         captions=captions,
-        classes=torch.tensor([sample.about["class"] for sample in samples]),
+        classes=torch.tensor([sample.fields["class"] for sample in samples]),
         draws=draws,
     )
     return batch, failed

@@ -18,7 +18,7 @@ from datasets import storage
 from datasets.errors import UserError
 from dmgan.config import Config
 
-__all__ = ["ClusterError", "joined"]
+__all__ = ["ClusterError", "ray_cluster"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAY_SECONDS = 30.0
@@ -30,7 +30,7 @@ class ClusterError(UserError):
 
 
 @contextmanager
-def joined(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard: bool = False) -> Iterator[None]:
+def ray_cluster(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard: bool = False) -> Iterator[None]:
     """A Ray cluster with room for the workers: that of RAY_ADDRESS, else one of this process's own.
 
     Every node must see run and dataset, where those are in folders. A cluster of our own has `spare_cpus` beside those

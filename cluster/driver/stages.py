@@ -13,7 +13,7 @@ from pathlib import Path
 from cluster.driver.checks import TRAINING, check_fixed, check_names, check_weights
 from cluster.driver.failures import workers_as_one_line
 from cluster.driver.fit import fit
-from cluster.driver.resources import ClusterError, joined
+from cluster.driver.resources import ClusterError, ray_cluster
 from cluster.driver.submitted import INSTALL
 from cluster.worker.planned import planned_steps
 from datasets import storage
@@ -22,7 +22,7 @@ from datasets.packing.pack import PackOptions, pack, read_source
 from datasets.storage.lease import LeaseToken, leased
 from datasets.storage.local_s3 import local_s3
 from dmgan.config import Config, ConfigError, with_values
-from dmgan.evaluation.protocol import SPLIT, departures, numbers
+from dmgan.evaluation.protocol import SPLIT, departures, protocol_numbers
 from dmgan.evaluation.record import Evaluation, read_evaluation
 from dmgan.model.text_encoders import Tokenizer
 from dmgan.runs.run import Run
@@ -92,7 +92,7 @@ def prepared(
     # Two drivers on one run would mix what they write.
     with leased(run.path(LEASE), config.checkpoint.lease_seconds, interrupt_main) as lease, server:
         _dataset(config, _local_folder(run), stages)
-        with joined(config, run.url, spare_cpus=spare_cpus, dashboard=dashboard) if stages else nullcontext():
+        with ray_cluster(config, run.url, spare_cpus=spare_cpus, dashboard=dashboard) if stages else nullcontext():
             run.write_config(_recorded(config, run, stages))
             yield lease
 
@@ -161,7 +161,7 @@ def evaluate_stage(
         if evaluation is not None and evaluation.checksum == candidates[0].checksum:
             say("evaluate", "done already")
             return
-    own, changed = numbers(config.evaluate), departures(config)
+    own, changed = protocol_numbers(config.evaluate), departures(config)
     protocol = config.evaluate.protocol + (f" with {', '.join(changed)}" if changed else "")
     say("evaluate", f"{own.images} images from unseen captions, protocol {protocol}")
     for chosen in candidates:
@@ -254,7 +254,7 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
 
 def _check_distractors(config: Config) -> None:
     counts = Counter(entry.class_id for entry in load_captions(config.data.url, SPLIT).images for _ in entry.captions)
-    others, wanted = sum(counts.values()) - max(counts.values()), numbers(config.evaluate).distractors
+    others, wanted = sum(counts.values()) - max(counts.values()), protocol_numbers(config.evaluate).distractors
     if others < wanted:
         raise ConfigError(
             f"evaluate.distractors={wanted}: {config.data.url} has only {others} test captions of "

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["INSTALL", "is_submitted", "kept", "outlive_the_job", "warn_of_credentials"]
+__all__ = ["INSTALL", "is_submitted", "outlive_the_job", "output_folder", "warn_of_credentials"]
 
 # What to do where a node has not our dependencies.
 INSTALL = "the nodes of a Ray cluster need the image of k8s/Dockerfile, or `pip install -c constraints.txt torch .`"
@@ -28,7 +28,7 @@ def is_submitted() -> bool:
     return _JOB_CONFIG in os.environ
 
 
-def kept(folder: str) -> str:
+def output_folder(folder: str) -> str:
     """A folder for output: a relative one is below the home directory where Ray would delete the working directory."""
     path = Path(folder).expanduser()
     if not is_submitted() or "://" in folder or path.is_absolute():

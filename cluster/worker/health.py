@@ -90,8 +90,8 @@ class Health:
                 assert state is not None
                 damaged |= {f"{name}.{key}": bad for key, tensor in state.weights.items() if (bad := _bad(tensor))}
                 storage.write_bytes(self._run.path(*folder, f"{name}.safetensors"), state.to_bytes())
-            about = {"first": what, "step": step, "of rank 0": steps, "non-finite weights": damaged}
-            storage.write_bytes(self._run.path(*folder, "report.json"), json.dumps(about, indent=1).encode())
+            report = {"first": what, "step": step, "of rank 0": steps, "non-finite weights": damaged}
+            storage.write_bytes(self._run.path(*folder, "report.json"), json.dumps(report, indent=1).encode())
         collective.gather_objects(None)  # a worker that fails ends the others, so all wait until it is written
         return f"{self._stage}, step {step}: {what} not finite; see {self._run.path(*folder, 'report.json')}"
 

@@ -90,6 +90,6 @@ def _identity(source: Listed, options: PackOptions, vocabulary: Vocabulary) -> s
     digest = hashlib.sha256(vocabulary.to_json().encode())
     digest.update(options.model_dump_json(include={"resolution", "quality", "shard_samples", "background"}).encode())
     for record in source.records:
-        about = {**record.__dict__, "image": record.image.name.rsplit("/", 1)[-1], "size": record.image.size}
-        digest.update(json.dumps(about).encode())
+        identity = {**record.__dict__, "image": record.image.name.rsplit("/", 1)[-1], "size": record.image.size}
+        digest.update(json.dumps(identity).encode())
     return digest.hexdigest()

@@ -159,13 +159,13 @@ def _write_shard(part: Part, advance: Callable[[int], Any]) -> Written:
                 advance(1)
             offsets.append(tar.tarstream.offset)
             kept.append(position)
-            about = {
+            fields = {
                 "key": record.key,
                 "index": item.index,
                 "class": record.class_id,
                 "captions": record.captions,
             }
-            tar.write({"__key__": record.key, "jpg": image, "json": json.dumps(about).encode()})
+            tar.write({"__key__": record.key, "jpg": image, "json": json.dumps(fields).encode()})
     content = buffer.getvalue()
     if offsets:
         storage.write_bytes(storage.join(part.dest, part.name), content)

@@ -102,7 +102,7 @@ def _sample(location: str, sample: Sample, manifest: Manifest, vocabulary: Vocab
                 yield f"{location}: {sample.key}: is {size}, expected a shorter side of {manifest.stored_size}"
     except Exception as error:  # a damaged image makes a decoder raise anything
         yield f"{location}: {sample.key}: the image does not decode: {error}"
-    captions = sample.about["captions"]
+    captions = sample.fields["captions"]
     if not captions or not all(isinstance(caption, str) and vocabulary.encode(caption) for caption in captions):
         yield f"{location}: {sample.key}: has a caption without a word of the vocabulary, or none"
 

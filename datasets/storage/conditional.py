@@ -40,12 +40,14 @@ def write_if(url: str, content: bytes, version: str | None) -> bool:
     """
     fs, path = filesystem(url)
     if is_local(url):
-        with FileLock(f"{path}.lock", timeout=10):
-            found = read_version(url)
-            if (found[1] if found is not None else None) != version:
-                return False
-            write_bytes(url, content)
-            return True
+        with one_line(url):  # Timeout where another process is at it, OSError where nobody may write
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock", timeout=10):
+                found = read_version(url)
+                if (found[1] if found is not None else None) != version:
+                    return False
+                write_bytes(url, content)
+                return True
     bucket, _, key = path.partition("/")
     condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
     with one_line(url):

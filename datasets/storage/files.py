@@ -177,8 +177,8 @@ def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> by
         except StorageError:
             raise
         except Exception as error:
-            about: Any = getattr(error.__cause__, "response", {})  # botocore's, beneath what s3fs makes of it
-            if about.get("Error", {}).get("Code") in ("InvalidRange", "416"):
+            answer: Any = getattr(error.__cause__, "response", {})  # botocore's, beneath what s3fs makes of it
+            if answer.get("Error", {}).get("Code") in ("InvalidRange", "416"):
                 raise StorageError(f"{url}: is shorter than the {end} bytes expected") from error
             failures = 1 if len(received) > before else failures + 1
             if failures >= retry.attempts or isinstance(error, PermissionError):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from cluster.driver import stages
-from cluster.driver.submitted import kept
+from cluster.driver.submitted import output_folder
 from datasets import storage
 from datasets.documents import read_text, short
 from dmgan.config import Config, ConfigError, absolute_paths, load_config
@@ -23,7 +23,7 @@ def carry_out(options: argparse.Namespace) -> int:
         name += "-sweep"
     _check_name(name)
     # Absolute: Ray's workers have other working directories.
-    folder = storage.absolute(kept(options.storage))
+    folder = storage.absolute(output_folder(options.storage))
     run = Run(storage.join(folder, name))
     if options.command not in ("tune", "report") and run.has("sweep.json"):
         raise ConfigError(f"{run.url}: holds a sweep; expected another --name, or a run in {run.path('trials')}")
@@ -61,7 +61,7 @@ def _pretrain(options: argparse.Namespace, config: Config, run: Run) -> None:
 def _evaluate(options: argparse.Namespace, config: Config, run: Run) -> None:
     _check_trained(run)
     steps = _steps(options.steps, run)
-    images = options.save_images and storage.absolute(kept(options.save_images))
+    images = options.save_images and storage.absolute(output_folder(options.save_images))
     with stages.prepared(config, run, {"evaluate"}):
         stages.evaluate_stage(config, run, steps, images)
 
@@ -142,7 +142,7 @@ def _tune(options: argparse.Namespace, config: Config, sweep: Run) -> None:
 def _generate(options: argparse.Namespace, config: Config, run: Run) -> None:
     from dmgan.runs.generate import check_captions, generate_files
 
-    out = Path(kept(str(options.out)))
+    out = Path(output_folder(str(options.out)))
     captions = list(options.caption)
     if options.captions is not None:
         text = read_text(options.captions, "--captions ")

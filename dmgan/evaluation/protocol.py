@@ -25,7 +25,7 @@ __all__ = [
     "departures",
     "describe",
     "differences",
-    "numbers",
+    "protocol_numbers",
     "settings",
     "wanted_metrics",
 ]
@@ -36,7 +36,7 @@ SPLIT = "test"
 PROTOCOLS = {"paper": Numbers(30000, 99, 10, 10), "quick": Numbers(1000, 99, 10, 10)}
 
 
-def numbers(options: Evaluate) -> Numbers:
+def protocol_numbers(options: Evaluate) -> Numbers:
     """Those that are set, and the rest of the protocol named."""
     named = asdict(PROTOCOLS[options.protocol])
     return Numbers(**{key: value if (own := getattr(options, key)) is None else own for key, value in named.items()})
@@ -44,7 +44,7 @@ def numbers(options: Evaluate) -> Numbers:
 
 def settings(config: Config, dataset: str) -> Settings:
     """What metrics depend on, of a configuration and the name of the dataset."""
-    return Settings(config.evaluate, numbers(config.evaluate), dataset)
+    return Settings(config.evaluate, protocol_numbers(config.evaluate), dataset)
 
 
 def wanted_metrics(chosen: Settings) -> dict[str, Metric]:
@@ -62,7 +62,7 @@ def checksum(config: Config, encoders_sha256: str, generator_sha256: str) -> str
     files = [str(config.value(key)) for key in keys if key in keys_with("path") and config.value(key)]
     depends = {
         **{key: config.value(key) for key in keys},
-        **{f"evaluate.{name}": value for name, value in asdict(numbers(config.evaluate)).items()},
+        **{f"evaluate.{name}": value for name, value in asdict(protocol_numbers(config.evaluate)).items()},
         "files": [hashlib.sha256(storage.read_bytes(file)).hexdigest() for file in files],
         "data": config.data.url,
         "gamma3": config.objective.gamma3 if config.evaluate.features == DAMSM else None,
@@ -76,7 +76,7 @@ def checksum(config: Config, encoders_sha256: str, generator_sha256: str) -> str
 def departures(config: Config, extractor: dict[str, object] | None = None) -> list[str]:
     """In what an evaluation differs from the protocol it names, its extractor included where it is described."""
     options = config.evaluate
-    named, own = asdict(PROTOCOLS[options.protocol]), asdict(numbers(options))
+    named, own = asdict(PROTOCOLS[options.protocol]), asdict(protocol_numbers(options))
     found = [f"{key} {own[key]:,}, not {value:,}" for key, value in named.items() if own[key] != value]
     if options.protocol == "paper":
         expected = {

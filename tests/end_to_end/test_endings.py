@@ -124,7 +124,7 @@ def start(**environment: str) -> tuple[subprocess.CompletedProcess[str], float]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "RAY_ADDRESS"))}
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", f"from cluster.driver.resources import joined\n{CONNECT}"],
+        [sys.executable, "-c", f"from cluster.driver.resources import ray_cluster\n{CONNECT}"],
         cwd=ROOT,
         env=inherited | environment,
         capture_output=True,
@@ -138,7 +138,7 @@ CONNECT = """
 from datasets.errors import run_command
 from dmgan.config import load_config
 def connect():
-    with joined(load_config(None, ["train.workers=1"]), "/tmp"):
+    with ray_cluster(load_config(None, ["train.workers=1"]), "/tmp"):
         return 0
 raise SystemExit(run_command("dmgan", connect))
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.driver.submitted import kept, warn_of_credentials
+from cluster.driver.submitted import output_folder, warn_of_credentials
 
 ROOT = Path(__file__).parents[3]
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -89,11 +89,11 @@ def test_output_is_not_kept_where_ray_deletes_it(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv(SUBMITTED, raising=False)
-    assert kept("./runs") == "./runs"
+    assert output_folder("./runs") == "./runs"
     monkeypatch.setenv(SUBMITTED, "{}")
-    assert kept("s3://bucket/runs") == "s3://bucket/runs" and kept("/data/runs") == "/data/runs"
+    assert output_folder("s3://bucket/runs") == "s3://bucket/runs" and output_folder("/data/runs") == "/data/runs"
     assert not capsys.readouterr().out
-    assert kept("./runs") == str(tmp_path / "runs")
+    assert output_folder("./runs") == str(tmp_path / "runs")
     assert f"./runs is kept as {tmp_path / 'runs'} on this node" in capsys.readouterr().out
 
 
