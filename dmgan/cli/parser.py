@@ -29,7 +29,7 @@ class UsageError(UserError):
 
 
 class _Once(argparse.Action):
-    """A flag with one value: given twice, one of them would be lost."""
+    """A flag with one value: given twice with others, one of them would be lost."""
 
     def __call__(
         self,
@@ -39,8 +39,8 @@ class _Once(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         given: set[str] = namespace.__dict__.setdefault("given", set())
-        if self.dest in given:
-            parser.error(f"{option_string} {values}: is given twice")
+        if self.dest in given and getattr(namespace, self.dest) != values:
+            parser.error(f"{option_string} {values}: is given twice, before as {getattr(namespace, self.dest)}")
         given.add(self.dest)
         setattr(namespace, self.dest, values)
 
