@@ -7,11 +7,13 @@ BIN := .venv/bin
 quickstart: .venv/.installed
 	$(BIN)/python -m dmgan.launch
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# The whole: style, types, layers, unit tests, multi-process tests. Manifests are checked by tests/k8s.
+# The whole: style, types, layers, unit tests, multi-process tests. Manifests are checked by tests/k8s. End to end one after
+# the other: draining a node, for one, asks every driver of the machine to stop.
 test: check
-	$(PYTEST)
+	$(PYTEST) --ignore tests/end_to_end
+	$(BIN)/python -m pytest tests/end_to_end
 
 unit: .venv/.installed
 	$(PYTEST) -m "not distributed"
