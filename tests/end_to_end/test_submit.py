@@ -36,7 +36,7 @@ def smaller(*more: str) -> list[str]:
 
 
 def until(what: Callable[[], bool], about: Callable[[], str]) -> None:
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not what():
         assert time.monotonic() < deadline, about()
         time.sleep(0.1)
