@@ -30,7 +30,7 @@ __all__ = ["LeaseError", "LeaseToken", "leased"]
 
 _RENEWALS = 3  # in the time of a lease
 _LOOK_SECONDS = 0.5
-_SETTLE_SECONDS = 0.5  # for writes to a bucket that others began meanwhile to arrive
+_SETTLE_SHARE = 1 / 15  # of a lease, for writes to a bucket that others began meanwhile to arrive
 
 
 class LeaseError(UserError):
@@ -173,7 +173,7 @@ def _settled(url: str, mine: _Lease) -> tuple[_Lease, str] | None:
     if not is_local(url):
         # A server that accepts a condition which cannot hold knows none: then the last to write has it.
         conditions = not _write(url, mine, None)
-        time.sleep(_SETTLE_SECONDS if conditions else 4 * _SETTLE_SECONDS)
+        time.sleep(mine.seconds * _SETTLE_SHARE * (1 if conditions else 4))
     return _read(url)
 
 

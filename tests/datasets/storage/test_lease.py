@@ -125,7 +125,7 @@ def test_a_frozen_holder_is_followed_and_writes_no_more(url: str) -> None:
 
 
 def test_of_several_at_once_one_holds_it(url: str) -> None:
-    writers = [Writer(url, elsewhere=bool(i % 2), seconds=12) for i in range(4)]
+    writers = [Writer(url, elsewhere=bool(i % 2), seconds=30) for i in range(4)]
     said = [writer.says() for writer in writers]
     assert sorted(line.split(":")[0] for line in said) == ["held", "refused", "refused", "refused"]
     for writer in writers:
