@@ -22,6 +22,7 @@ __all__ = ["ClusterError", "ray_cluster"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAY_SECONDS = 30.0
+_STARTS = 3  # of a Ray cluster of our own
 _PROBE_SECONDS = 10.0
 
 
@@ -55,7 +56,6 @@ def ray_cluster(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard:
 
 
 def _connect(own: bool, spare_cpus: int, dashboard: bool) -> None:
-    import ray
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -70,13 +70,26 @@ def _connect(own: bool, spare_cpus: int, dashboard: bool) -> None:
         _probe(address)
     try:
         with _own_sessions():
-            ray.init(logging_level="ERROR", log_to_driver=False, **options)
+            _start(options, _STARTS if own else 1)
     except Exception as error:  # of a Ray that does not start, of an address that it refuses: it raises many kinds
         said = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())[:200]
         if own:
             where = f" in {folder}" if (folder := os.environ.get("RAY_TMPDIR")) else ""
             raise ClusterError(f"Ray does not start on this machine{where}: {said}") from error
         raise ClusterError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {said}") from error
+
+
+def _start(options: dict[str, Any], attempts: int) -> None:
+    """Ray waits 30 s for its own processes, which a busy machine may take longer to start."""
+    import ray
+
+    try:
+        ray.init(logging_level="ERROR", log_to_driver=False, **options)
+    except Exception as error:
+        if attempts == 1 or "timed out" not in str(error):
+            raise
+        ray.shutdown()
+        _start(options, attempts - 1)
 
 
 def _probe(address: str) -> None:
