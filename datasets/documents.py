@@ -13,12 +13,13 @@ from math import isfinite
 from pathlib import Path
 
 import yaml
+from pydantic import ValidationError
 from yaml import Node
 from yaml.constructor import ConstructorError
 
 from datasets.errors import UserError
 
-__all__ = ["DocumentError", "dump_yaml", "exists", "parse_yaml", "read_text", "short"]
+__all__ = ["DocumentError", "dump_yaml", "exists", "first_problem", "parse_yaml", "read_text", "short"]
 
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 20
@@ -171,6 +172,12 @@ def exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where a file's content is first not what was expected, and what that was."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
 
 
 def short(value: object) -> str:

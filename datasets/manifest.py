@@ -21,6 +21,7 @@ from typing import ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from datasets import storage
+from datasets.documents import first_problem
 from datasets.errors import UserError
 from datasets.vocabulary import Vocabulary
 
@@ -132,8 +133,7 @@ class Manifest:
         try:
             manifest: Manifest = _MANIFEST.validate_json(json.dumps(raw))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
+            raise ValueError(first_problem(error)) from None
         if not manifest.splits:
             raise ValueError("has no splits")
         for name, split in manifest.splits.items():
@@ -227,9 +227,12 @@ class SplitCaptions:
         return cls(images, {int(number): str(name) for number, name in raw["classes"].items()})
 
 
-def load_captions(url: str, split: str) -> SplitCaptions:
-    """The captions of a split, held to the manifest's checksum. Raises ManifestError, StorageError."""
-    expected = load_manifest(url)[0].split(split).captions_sha256
+def load_captions(url: str, split: str, manifest: Manifest | None = None) -> SplitCaptions:
+    """The captions of a split, held to the checksum of the manifest, which is read where it is not given.
+
+    Raises ManifestError, StorageError.
+    """
+    expected = (manifest or load_manifest(url)[0]).split(split).captions_sha256
     location = storage.join(url, f"{split}-captions.json")
     if not storage.exists(location):
         raise ManifestError(f"{location}: not found; pack the dataset again")

@@ -13,9 +13,10 @@ from math import log
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from datasets import storage
+from datasets.documents import first_problem
 from dmgan.config import ConfigError, Tune
 from dmgan.evaluation.metrics import Score, Value, metrics
-from dmgan.runs.run import Run, first_problem
+from dmgan.runs.run import Run
 
 __all__ = [
     "FAILED",

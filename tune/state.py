@@ -6,8 +6,9 @@ import time
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from datasets.documents import first_problem
 from dmgan.config import ConfigError
-from dmgan.runs.run import Run, first_problem
+from dmgan.runs.run import Run
 from tune.results import RUNNING, load_trials
 
 __all__ = ["Budget", "Caps", "SweepState", "read_state"]

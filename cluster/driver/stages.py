@@ -17,7 +17,7 @@ from cluster.driver.resources import ClusterError, ray_cluster
 from cluster.driver.submitted import INSTALL
 from cluster.worker.planned import planned_steps
 from datasets import storage
-from datasets.manifest import SPLIT_NAMES, check_shards, load_captions, load_manifest
+from datasets.manifest import SPLIT_NAMES, Manifest, check_shards, load_captions, load_manifest
 from datasets.packing.pack import PackOptions, pack, read_source
 from datasets.storage.lease import LeaseToken, leased
 from datasets.storage.local_s3 import local_s3
@@ -247,13 +247,15 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
                 f"evaluate.enabled={str(config.evaluate.enabled).lower()}: {url} has no test images to evaluate on; "
                 "train with evaluate.enabled=false, or pack it again with some"
             )
-        _check_distractors(config)
+        _check_distractors(config, manifest)
     counts = " and ".join(f"{part.samples} {SPLIT_NAMES[name]}" for name, part in manifest.splits.items())
     say("dataset", f"{url}: {counts} images, {len(vocabulary)} words")
 
 
-def _check_distractors(config: Config) -> None:
-    counts = Counter(entry.class_id for entry in load_captions(config.data.url, SPLIT).images for _ in entry.captions)
+def _check_distractors(config: Config, manifest: Manifest) -> None:
+    counts = Counter(
+        entry.class_id for entry in load_captions(config.data.url, SPLIT, manifest).images for _ in entry.captions
+    )
     others, wanted = sum(counts.values()) - max(counts.values()), protocol_numbers(config.evaluate).distractors
     if others < wanted:
         raise ConfigError(

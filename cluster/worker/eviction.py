@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 
 __all__ = ["Evictions", "announce_eviction"]
@@ -25,18 +24,16 @@ class Evictions:
     """A worker's look at the notices of its machine: cheap to ask every step."""
 
     def __init__(self) -> None:
-        self._seen = self._last() or time.time_ns()  # one of before this worker is another's
+        self._seen = self._last()  # one of before this worker is another's
 
     def __call__(self) -> bool:
         """Whether there is a new notice; once for each."""
-        last = self._last()
-        if last is None or last <= self._seen:
-            return False
-        self._seen = last
-        return True
+        before, self._seen = self._seen, self._last()
+        return self._seen > before
 
-    def _last(self) -> int | None:
+    def _last(self) -> int:
+        """When the last notice was given, nanoseconds since 1970; 0: never."""
         try:
             return _notice().stat().st_mtime_ns
         except OSError:
-            return None
+            return 0

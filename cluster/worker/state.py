@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cluster.worker.position import Position
-from dmgan.runs.run import first_problem
+from datasets.documents import first_problem
 
 __all__ = ["CheckpointState", "SavedFile"]
 

@@ -41,7 +41,7 @@ def verify(url: str, *, progress: bool = False) -> list[str]:
     ):
         for name, split in manifest.splits.items():
             numbers = range(len(split.shards))
-            problems += list(_captions(url, name, split))
+            problems += list(_captions(url, name, manifest))
             of_shards = pool.map(partial(_shard, url, manifest, vocabulary, split), numbers)
             for found, shard in zip(of_shards, split.shards, strict=True):
                 problems += found
@@ -49,15 +49,15 @@ def verify(url: str, *, progress: bool = False) -> list[str]:
     return problems
 
 
-def _captions(url: str, name: str, split: Split) -> Iterator[str]:
+def _captions(url: str, name: str, manifest: Manifest) -> Iterator[str]:
     try:
-        entries = load_captions(url, name).images
+        entries = load_captions(url, name, manifest).images
     except (ManifestError, storage.StorageError) as error:
         yield str(error)
         return
     location = storage.join(url, f"{name}-captions.json")
-    if len(entries) != split.samples:
-        yield f"{location}: has {len(entries)} images, the manifest {split.samples}"
+    if len(entries) != manifest.split(name).samples:
+        yield f"{location}: has {len(entries)} images, the manifest {manifest.split(name).samples}"
 
 
 def _shard(url: str, manifest: Manifest, vocabulary: Vocabulary, split: Split, number: int) -> list[str]:

@@ -16,7 +16,16 @@ from fsspec.implementations.local import LocalFileSystem
 from datasets.storage.environment import storage_environment
 from datasets.storage.urls import StorageError, absolute, is_local
 
-__all__ = ["READ_SECONDS", "fetch", "fetch_version", "filesystem", "first_key", "reason_of", "s3_endpoint"]
+__all__ = [
+    "READ_SECONDS",
+    "ask_for_list",
+    "error_code",
+    "fetch",
+    "fetch_version",
+    "filesystem",
+    "reason_of",
+    "s3_endpoint",
+]
 
 READ_SECONDS = 60
 _CONNECT_SECONDS = 5
@@ -78,27 +87,24 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     return fs, path
 
 
-def first_key(fs: AbstractFileSystem, path: str) -> str | None:
-    """The first key that begins with bucket/prefix, by a list of one: all that a policy of a prefix may allow."""
+def ask_for_list(fs: AbstractFileSystem, path: str) -> None:
+    """Raise what the server answers to a list of bucket/prefix, which is all that a policy of a prefix may allow."""
     bucket, _, prefix = path.partition("/")
-    found = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1).get("Contents", ())
-    return str(found[0]["Key"]) if found else None
+    fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
 
 
 def reason_of(fs: AbstractFileSystem, path: str, error: Exception) -> Exception:
     """Why a bucket refused: the answer to HEAD has no body that says it, that to a list has."""
-    if not _code(error).isdigit() and not isinstance(error, PermissionError | OSError):
-        return error
     try:
-        first_key(fs, path)
+        ask_for_list(fs, path)
     except Exception as better:  # botocore raises a class of its own for every failure
         return better
     return error
 
 
-def _code(error: BaseException) -> str:
-    """The server's code, such as ExpiredToken; of an answer without a body its status."""
-    response: Any = getattr(error.__cause__, "response", None) or getattr(error, "response", None) or {}
+def error_code(error: BaseException) -> str:
+    """The server's code, such as ExpiredToken, of what s3fs makes of botocore's error; empty where there is none."""
+    response: Any = getattr(error.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 

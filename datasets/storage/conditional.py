@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
-from datasets.storage.bucket import fetch_version, filesystem
+from datasets.storage.bucket import error_code, fetch_version, filesystem
 from datasets.storage.files import one_line, write_bytes
 from datasets.storage.urls import is_local
 
@@ -54,15 +53,10 @@ def write_if(url: str, content: bytes, version: str | None) -> bool:
         try:
             fs.call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)
         except Exception as error:  # s3fs makes errors of several kinds of it
-            if _code(error) in _REFUSED or (isinstance(error, FileNotFoundError) and version is not None):
+            if error_code(error) in _REFUSED or (isinstance(error, FileNotFoundError) and version is not None):
                 return False
-            if _code(error) == "NotImplemented":
+            if error_code(error) == "NotImplemented":
                 fs.pipe_file(path, content)
                 return True
             raise
     return True
-
-
-def _code(error: Exception) -> str:
-    response: Any = getattr(error.__cause__, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))

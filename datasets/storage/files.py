@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from datasets.storage.bucket import READ_SECONDS, fetch, filesystem, first_key, reason_of, s3_endpoint
+from datasets.storage.bucket import READ_SECONDS, ask_for_list, error_code, fetch, filesystem, reason_of, s3_endpoint
 from datasets.storage.urls import MissingError, StorageError, absolute, is_local, join, without_credentials
 
 __all__ = [
@@ -177,8 +177,7 @@ def read_range(url: str, start: int, end: int, retry: Retry | None = None) -> by
         except StorageError:
             raise
         except Exception as error:
-            answer: Any = getattr(error.__cause__, "response", {})  # botocore's, beneath what s3fs makes of it
-            if answer.get("Error", {}).get("Code") in ("InvalidRange", "416"):
+            if error_code(error) in ("InvalidRange", "416"):
                 raise StorageError(f"{url}: is shorter than the {end} bytes expected") from error
             failures = 1 if len(received) > before else failures + 1
             if failures >= retry.attempts or isinstance(error, PermissionError):
@@ -264,4 +263,4 @@ def check_reachable(url: str) -> None:
             if not os.access(path, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "not writable for this user")
         else:
-            first_key(fs, f"{path.rstrip('/')}/")
+            ask_for_list(fs, f"{path.rstrip('/')}/")

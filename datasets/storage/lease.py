@@ -85,10 +85,15 @@ class LeaseToken:
 
     def check(self) -> None:
         """Raises LeaseError where another process has the run now, StorageError where that cannot be told."""
+        self.held()
+
+    def held(self) -> tuple[_Lease, str]:
+        """The lease as it is now, with its version. Raises as `check` does."""
         found = _read(self.url)
         if found is None or found[0].id != self.id:
             now = f" by {found[0].held_by()}" if found is not None else ""
             raise LeaseError(f"{self.url}: this run was taken over{now}; nothing more is written here")
+        return found
 
 
 @contextmanager
@@ -106,11 +111,9 @@ def leased(url: str, seconds: float, on_lost: Callable[[], None]) -> Iterator[Le
         while not ended.wait(seconds / _RENEWALS):
             try:
                 following = current.model_copy(update={"renewals": current.renewals + 1, "renewed": time.time()})
-                if not _write(url, following, known):
-                    token.check()  # an answer may be lost of a write that was done
-                found = _read(url)
-                if found is not None:
-                    current, known = found
+                _write(url, following, known)
+                # A write may be refused and have been done (its answer was lost), or done and be undone by another.
+                current, known = token.held()
             except LeaseError as error:
                 lost.append(error)
                 on_lost()

@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from datasets import storage
+from datasets.documents import first_problem
 from dmgan.config import ConfigError
 from dmgan.evaluation.metrics import Score, Value, scores_of
-from dmgan.runs.run import Run, first_problem
+from dmgan.runs.run import Run
 
 __all__ = ["ClassScore", "Evaluation", "Extreme", "evaluations_of", "read_evaluation"]
 

@@ -43,10 +43,10 @@ class Overlap:
 
 def overlap(url: str) -> Overlap | None:
     """Of the packed dataset at `url`; None where it has no test or no training split. Raises ManifestError."""
-    splits = load_manifest(url)[0].splits
-    if "test" not in splits or "train" not in splits:
+    manifest, _ = load_manifest(url)
+    if not {"test", "train"} <= manifest.splits.keys():
         return None
-    seen, new = load_captions(url, "train"), load_captions(url, "test")
+    seen, new = load_captions(url, "train", manifest), load_captions(url, "test", manifest)
     texts = {text for entry in seen.images for text in entry.captions}
     known = {tuple(tokenize(text)) for text in texts}
     words = {word for text in known for word in text}

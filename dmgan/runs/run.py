@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from datasets import storage
-from datasets.documents import DocumentError, parse_yaml
+from datasets.documents import DocumentError, first_problem, parse_yaml
 from dmgan.architectures import build_gan_discriminators, build_generator
 from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.model.build import Encoders, build_encoders
@@ -28,7 +28,7 @@ from dmgan.model.generator import Generator
 from dmgan.model.text_encoders import Tokenizer, text_encoders
 from dmgan.runs.metrics import MetricsLine
 
-__all__ = ["GeneratorRecord", "Run", "first_problem", "generator_json", "read_weights"]
+__all__ = ["GeneratorRecord", "Run", "generator_json", "read_weights"]
 
 
 class GeneratorRecord(BaseModel):
@@ -167,12 +167,6 @@ def _finite(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if not tensor.isfinite().all():
             raise ValueError(f"{name} has values that are no numbers or infinite")
     return tensors
-
-
-def first_problem(error: ValidationError) -> str:
-    """Where a file's content is first not what was expected, and what that was."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
 
 
 def _not_there(path: str, command: str) -> str:

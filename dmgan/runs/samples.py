@@ -68,8 +68,9 @@ def samples_of(config: Config, run: Run, encoders: Encoders) -> FixedSamples:
 def sample_captions(url: str) -> list[str]:
     """The first captions of a few test classes, of training where there are no test images."""
     chosen: dict[int, str] = {}
-    split = "test" if "test" in load_manifest(url)[0].splits else "train"
-    for entry in load_captions(url, split).images:
+    manifest, _ = load_manifest(url)
+    split = "test" if "test" in manifest.splits else "train"
+    for entry in load_captions(url, split, manifest).images:
         chosen.setdefault(entry.class_id, entry.captions[0])
     step = max(1, len(chosen) // FixedSamples.ROWS)
     return list(chosen.values())[::step][: FixedSamples.ROWS]
