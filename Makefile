@@ -7,13 +7,11 @@ BIN := .venv/bin
 quickstart: .venv/.installed
 	$(BIN)/python -m dmgan.launch
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# The whole: style, types, layers, unit tests, multi-process tests. Manifests are checked by tests/k8s. End to end one after
-# the other: draining a node, for one, asks every driver of the machine to stop.
+# The whole: style, types, layers, unit tests, multi-process tests. Manifests are checked by tests/k8s.
 test: check
-	$(PYTEST) --ignore tests/end_to_end
-	$(BIN)/python -m pytest tests/end_to_end
+	$(PYTEST)
 
 unit: .venv/.installed
 	$(PYTEST) -m "not distributed"

@@ -1,17 +1,21 @@
 """python -m cluster.drain head|worker: before a node of a Ray cluster goes, training ends with a checkpoint.
 
-Kubernetes runs it in a pod that is to be deleted (preStop). On the head it asks the drivers there to stop, whose jobs
-then have failed, with exit code 143, and waits until KubeRay can have seen that. On a worker it asks for a checkpoint,
-which needs all workers and may be the last before Ray Train starts all again without this one, and waits until training
-there has ended; where only that worker goes nobody ends it. Both give up after two minutes.
+Kubernetes runs it in a pod that is to be deleted (preStop); it is about the processes that share its temporary folder,
+which are those of the pod. On the head it asks the drivers there to stop, whose jobs then have failed, with exit code
+143, and waits until KubeRay can have seen that. On a worker it asks for a checkpoint, which needs all workers and may
+be the last before Ray Train starts all again without this one, and waits until training there has ended; where only
+that worker goes nobody ends it. Both give up after two minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -31,7 +35,20 @@ def _working(role: str) -> list[psutil.Process]:
             return line[1:3] == ["-m", "dmgan.launch"]
         return bool(line) and line[0].startswith("ray::RayTrainWorker")
 
-    return [process for process in psutil.process_iter(["cmdline"]) if matches(process.info["cmdline"] or [])]
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if matches(process.info["cmdline"] or []) and _shares_folder(process, role)
+    ]
+
+
+def _shares_folder(process: psutil.Process, role: str) -> bool:
+    try:
+        # A Ray worker's own environment is overwritten by its title.
+        environment = (process.parent() or process if role == "worker" else process).environ()
+    except psutil.Error:
+        return False  # it ended, or is another user's
+    return Path(environment.get("TMPDIR") or os.sep + "tmp").resolve() == Path(tempfile.gettempdir()).resolve()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

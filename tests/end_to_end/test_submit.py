@@ -107,10 +107,14 @@ def stopped_with_a_checkpoint(run: Run, ray: RayCluster, job: str) -> int:
     return reached
 
 
-def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes(keys: Keys, clone: Path) -> None:
+def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes(
+    keys: Keys, clone: Path, tmp_path: Path
+) -> None:
     overlay = "overlays/local"
+    (tmp_path / "of-the-pod").mkdir()
+    own_folder = {"TMPDIR": str(tmp_path / "of-the-pod")}  # what is drained shares it
     entrypoint = shlex.split(one(build(overlay), "RayJob")["spec"]["entrypoint"])
-    environment, run = pods_environment(overlay, keys), Run("s3://dmgan/runs/quickstart")
+    environment, run = pods_environment(overlay, keys) | own_folder, Run("s3://dmgan/runs/quickstart")
     long = smaller("train.max_steps=3000")
     with ray_cluster(environment) as ray:
         # Ray kills what it has asked to stop at once, not after seconds: no checkpoint is fast enough for that.
@@ -134,10 +138,11 @@ def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes
         (head, *_) = pod_templates(one(build(overlay), "RayJob")["spec"]["rayClusterSpec"], "spec")
         drain = head[1]["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
         assert drain[0] == "python"
-        worker = subprocess.Popen([sys.executable, *drain[1:-1], "worker"], cwd=ROOT)
+        of_pod = ray.environment | environment
+        worker = subprocess.Popen([sys.executable, *drain[1:-1], "worker"], cwd=ROOT, env=of_pod)
         time.sleep(3)
         assert worker.poll() is None  # it waits for training here to end
-        left = subprocess.run([sys.executable, *drain[1:]], cwd=ROOT, env=ray.environment, timeout=150, check=False)
+        left = subprocess.run([sys.executable, *drain[1:]], cwd=ROOT, env=of_pod, timeout=150, check=False)
         assert left.returncode == 0 and worker.wait(60) == 0
         second = stopped_with_a_checkpoint(run, ray, "second")
         assert second > first
@@ -149,7 +154,7 @@ def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes
         assert run.trained_steps() == second + 2 and run.has("report.html") and run.has("evaluation.json")
         for overlay in JOBS:
             if overlay != "overlays/local":
-                assert pods_environment(overlay, keys) == environment
+                assert pods_environment(overlay, keys) | own_folder == environment
                 run_to_its_end(ray, overlay, clone)
 
 
