@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,17 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
+def _until_it_listens(port: int) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 5).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"nothing listens on {port}"
+            time.sleep(0.2)
+
+
 @contextmanager
 def ray_cluster(nodes_environment: dict[str, str]) -> Iterator[RayCluster]:
     """`nodes_environment` is what the nodes of the cluster have beside this process's, such as credentials."""
@@ -66,6 +78,7 @@ def ray_cluster(nodes_environment: dict[str, str]) -> Iterator[RayCluster]:
         done = ray(*start, environment=base | nodes_environment)
         assert done.returncode == 0, done.stdout + done.stderr
         where = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
+        _until_it_listens(dashboard)  # a busy machine is slower than `ray start`
         yield RayCluster(base | where, folder, metrics)
     finally:
         _end(folder)
