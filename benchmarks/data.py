@@ -32,7 +32,7 @@ from datasets.manifest import load_manifest
 from datasets.packing.pack import PackOptions, pack
 from datasets.shards import ReadOptions, read_samples
 from datasets.sources import birds
-from datasets.sources.records import Listed, LocalImage, Record, Source, crop_to_box, list_records
+from datasets.sources.records import PathImage, Record, Source, crop_to_box, records_of
 from datasets.storage.local_s3 import local_s3
 from datasets.stream import open_stream
 
@@ -59,16 +59,24 @@ def photographs(folder: Path, count: int) -> Source:
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=94)
         box = (x * scale + (PHOTO[0] - PHOTO[1]) / 2, y * scale, width * scale, height * scale)
         records.append(
-            Record(path.stem, "train", LocalImage(path), box, tuple(birds.captions(species[i % 150], rng)), i % 150)
+            Record(
+                path.stem,
+                PathImage(path),
+                tuple(birds.captions(species[i % 150], rng)),
+                "train",
+                species[i % 150].name,
+                box=box,
+                upright=False,
+            )
         )
-    return Source("benchmark", tuple(records))
+    return Source("benchmark", records)
 
 
-def released(source: Listed) -> int:
+def released(records: Sequence[Record]) -> int:
     """One epoch as AttnGAN's and DM-GAN's datasets.py do it, with today's Pillow and torch."""
     stored = RESOLUTION * 76 // 64
     batch = []
-    for record in source.records:
+    for record in records:
         image = Image.open(record.image.open()).convert("RGB")
         assert record.box is not None
         image = crop_to_box(image, record.box)
@@ -84,7 +92,7 @@ def released(source: Listed) -> int:
         if len(batch) == BATCH:
             [torch.stack(each) for each in zip(*batch, strict=True)]
             batch.clear()
-    return len(source.records)
+    return len(records)
 
 
 def _to_tensor(image: Image.Image) -> torch.Tensor:
@@ -121,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, local_s3(Path(folder) / "s3"):
         drawn = photographs(Path(folder) / "photos", options.images)
-        source = list_records(drawn)
+        records = records_of(drawn)
         disk = str(Path(folder) / "packed")
         pack(drawn, disk, PackOptions(resolution=RESOLUTION, shard_samples=200))
         storage.upload_folder(Path(disk), URL, last="manifest.json")
@@ -132,10 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "bare decode": lambda _: bare_decode(jpegs),
             "disk": lambda epoch: ours(disk, epoch),
             "bucket": lambda epoch: ours(URL, epoch),
-            "released": lambda _: released(source),
+            "released": lambda _: released(records),
         }
         rates = measure(ways, options.rounds)
-        photo = statistics.mean(record.image.size for record in source.records) / 1e3
+        photo = statistics.mean(record.image.size for record in records) / 1e3
     stored = statistics.mean(map(len, jpegs)) / 1e3
     print(
         f"\nphotographs of {photo:.0f} kB, stored images of {stored:.0f} kB; {options.images} images, {BATCH} a batch"

@@ -32,7 +32,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.manifest import load_manifest
-from datasets.packing.pack import PackOptions, pack, read_source
+from datasets.packing.command import read_source
+from datasets.packing.pack import PackOptions, pack
 from datasets.sources import birds
 from dmgan.architectures import build_generator
 from dmgan.config import load_config
@@ -166,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = [*options.set, f"data.url={folder / 'packed'}", "data.draw_birds=false", "evaluate.batch_size=10"]
         birds.ensure(folder / "birds")
         packing = PackOptions(resolution=size)
-        pack(read_source("birds", folder / "birds", packing), str(folder / "packed"), packing)
+        pack(read_source("birds", str(folder / "birds"), packing), str(folder / "packed"), packing)
         bench = Bench(folder, settings, options.preset, options.images)
         rows = compare(bench, options.rounds)
     print(f"\n{options.preset}, {size} pixels, {bench.options.features} features, {options.images} images a round, ")

@@ -26,7 +26,7 @@ import psutil
 
 from benchmarks.data import photographs
 from datasets.packing.pack import PackOptions, pack
-from datasets.sources.records import Source, list_records
+from datasets.sources.records import Source, records_of
 
 ROOT = Path(__file__).parents[1]
 KILLS_A_RUN = 10
@@ -54,10 +54,10 @@ TARGETS = ("worker", "worker", "worker", "driver", "driver and workers")
 
 def dataset(folder: Path) -> str:
     """48 training and 16 test images of 64 pixels."""
-    drawn = list_records(photographs(folder / "photos", 64))
-    records = [replace(record, split="test" if i % 4 == 0 else "train") for i, record in enumerate(drawn.records)]
+    drawn = records_of(photographs(folder / "photos", 64))
+    records = [replace(record, split="test" if i % 4 == 0 else "train") for i, record in enumerate(drawn)]
     pack(
-        Source("faults", tuple(records)),
+        Source("faults", records),
         str(folder / "data"),
         PackOptions(resolution=64, shard_samples=10, processes=1),
     )

@@ -29,13 +29,14 @@ from benchmarks.fuzz_inputs import mutated
 from cluster.worker.checkpoints import Checkpoints
 from cluster.worker.state import CheckpointState
 from datasets import storage
+from datasets.captions import load_captions
 from datasets.documents import parse_yaml
 from datasets.errors import UserError
-from datasets.manifest import load_captions, load_manifest
+from datasets.manifest import load_manifest
 from datasets.packing.pixels import to_rgb
 from datasets.sources import coco, folder
 from datasets.sources.pickles import read_plain_pickle
-from datasets.sources.records import list_records
+from datasets.sources.records import records_of
 from dmgan.cli.parser import parse
 from dmgan.config import load_config, parse_config
 from dmgan.evaluation.metrics.fid import read_moments
@@ -85,7 +86,7 @@ def _table(root: Path) -> None:
     for name in ("source", "table"):
         (path,) = [p for p in (root / name).iterdir() if p.name.startswith("captions.")]
         text = path.read_bytes()
-        for record in list_records(folder.read(root / name)).records:
+        for record in records_of(folder.read(root / name)):
             for caption in record.captions:
                 if caption.casefold() in ("none", "nan", "null"):
                     raise WrongDataError(f"{caption!r} as a caption")
@@ -98,7 +99,7 @@ def _table(root: Path) -> None:
 
 
 def _coco(root: Path) -> None:
-    for record in list_records(coco.read(root / "coco")).records:
+    for record in records_of(coco.read(root / "coco")):
         if not Path(record.image.name).resolve().is_relative_to((root / "coco").resolve()):
             raise WrongDataError(f"{record.image.name} is outside")
 
@@ -108,10 +109,10 @@ def _dataset(root: Path) -> None:
     for name, split in manifest.splits.items():
         if split.samples != sum(shard.samples for shard in split.shards) or not split.shards:
             raise WrongDataError(f"{name}: counts do not add up")
-        captions = load_captions(str(root / "data"), name)
-        if len(captions.images) != split.samples:
-            raise WrongDataError(f"{name}: {len(captions.images)} images with captions of {split.samples}")
-        if not all(vocabulary.encode(text) for entry in captions.images for text in entry.captions):
+        captions = list(load_captions(str(root / "data"), name))
+        if len(captions) != split.samples:
+            raise WrongDataError(f"{name}: {len(captions)} images with captions of {split.samples}")
+        if not all(vocabulary.encode(text) for entry in captions for text in entry.captions):
             raise WrongDataError("a caption without a known word")
 
 
@@ -174,7 +175,9 @@ SURFACES = {
     "captions.csv": Surface("table/captions.csv", _table),
     "COCO's captions": Surface("coco/annotations/captions_val2014.json", _coco),
     "manifest.json": Surface("data/manifest.json", _dataset),
-    "captions of a split": Surface("data/test-captions.json", _dataset),
+    "captions of a shard": Surface("data/test-000000.captions.jsonl", _dataset),
+    "index of a shard": Surface("data/test-000000.index.npy", _dataset),
+    "table of shards": Surface("data/test-shards.npy", _dataset),
     "vocabulary.json": Surface("data/vocabulary.json", _dataset),
     "vocabulary of a run": Surface("run/vocabulary.json", _run),
     "state.json": Surface("run/checkpoints/train-00000004/state.json", _checkpoint),

@@ -1,10 +1,10 @@
-"""python -m datasets.pack: captioned images into tar shards and a manifest (`datasets.packing.pack`)."""
+"""python -m datasets.pack: captioned images into tar shards and a manifest (`datasets.packing.command`)."""
 
 from __future__ import annotations
 
 import sys
 
-from datasets.packing.pack import main
+from datasets.packing.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,6 +14,7 @@ import numpy as np
 from datasets import storage
 from datasets.cache import CacheError, ShardCache
 from datasets.errors import UserError
+from datasets.index import load_index
 from datasets.manifest import Shard, Split
 from datasets.plan import Segment, segments
 from datasets.storage import Retry, StorageError
@@ -31,7 +32,7 @@ class DatasetError(UserError):
 class Sample(NamedTuple):
     key: str
     jpg: bytes
-    fields: dict[str, Any]  # index in the split, class, captions
+    fields: dict[str, Any]  # class, captions
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read_samples(
     found: dict[int, Sample] = {}
     lost: dict[int, str] = {}
     for segment in segments(split, positions):
-        first = split.starts[segment.shard] + segment.first
+        first = int(split.starts[segment.shard]) + segment.first
         samples, problem = _read_segment(url, split.shards[segment.shard], segment, options)
         if problem is not None and options.on_bad_shard == "error":
             raise DatasetError(problem)
@@ -84,7 +85,11 @@ def _read_segment(
 ) -> tuple[list[Sample | None], str | None]:
     """The segment's samples, those that are damaged as None, and what is wrong."""
     location = storage.join(url, shard.name)
-    spans = [shard.span(i, i + 1) for i in range(segment.first, segment.last)]
+    try:
+        index = load_index(url, shard, options.retry)
+    except UserError as error:
+        return [None] * (segment.last - segment.first), str(error)
+    spans = [index.span(i, i + 1) for i in range(segment.first, segment.last)]
     start = spans[0][0]
     parts: list[memoryview] = []
     sound = [False] * len(spans)
@@ -97,7 +102,7 @@ def _read_segment(
             options = replace(options, cache=None)  # of a shard that is damaged somewhere the rest is still good
             continue
         parts = [content[a - start : b - start] for a, b in spans]
-        sums = shard.crc32[segment.first : segment.last]
+        sums = index.crc32[segment.first : segment.last].tolist()
         sound = [zlib.crc32(part) == crc for part, crc in zip(parts, sums, strict=True)]
         if all(sound):
             return list(_parse(location, parts)), None

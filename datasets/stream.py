@@ -18,12 +18,10 @@ import torch.multiprocessing  # tensors of loader processes come through shared 
 from PIL import Image
 
 from datasets.manifest import Manifest, Split, load_manifest
-from datasets.plan import Leg, batches_per_worker, plan_epoch
+from datasets.plan import EpochPlan, Leg, batches_per_worker, plan_epoch, plan_range
 from datasets.shards import DatasetError, ReadOptions, Sample, Skipped, read_samples
 from datasets.storage import Retry
 from datasets.storage.processes import process_pool
-
-_BLOCK = 256  # images fetched together
 
 __all__ = ["Batch", "DatasetError", "Leg", "ReadOptions", "Retry", "Skipped", "open_images", "open_stream"]
 
@@ -85,7 +83,7 @@ def open_stream(
         )
     plan = plan_epoch(part, rank=rank, world_size=world_size, epoch=epoch, seed=seed, shuffle=augment, legs=legs)
     drawn = _Drawing(manifest.resolution, seed, epoch, augment)
-    samples = _samples(url, part, list(plan), start * batch_size, options, skipped)
+    samples = _samples(url, part, plan, start * batch_size, options, skipped)
     with _decoders(options.loaders) as pool:
         waiting: deque[tuple[list[_Slot], Future[_Decoded]]] = deque()
         ahead = max(1, options.loaders) + 1  # one batch more than is being made
@@ -112,8 +110,7 @@ def open_images(
     """
     manifest, _ = load_manifest(url)
     part = manifest.split(split)
-    positions = np.arange(first, part.samples if last is None else min(last, part.samples))
-    blocks = [positions[i : i + _BLOCK] for i in range(0, len(positions), _BLOCK)]
+    blocks = plan_range(first, part.samples if last is None else min(last, part.samples))
     options = replace(options or ReadOptions(), on_bad_shard="error")
     samples = _samples(url, part, blocks, 0, options, Skipped())
     drawn = _Drawing(manifest.resolution, 0, 0, augment=False)
@@ -162,12 +159,12 @@ def _loader_processes(processes: int) -> Executor:
 
 
 def _samples(
-    url: str, split: Split, blocks: Sequence[np.ndarray], skip: int, options: ReadOptions, skipped: Skipped
+    url: str, split: Split, blocks: EpochPlan, skip: int, options: ReadOptions, skipped: Skipped
 ) -> Iterator[_Slot]:
     """The places of the blocks in their order, less the first `skip`; the next block is fetched meanwhile."""
     first = 0
-    while first < len(blocks) and skip >= len(blocks[first]):
-        skip -= len(blocks[first])
+    while first < len(blocks) and skip >= blocks.size(first):
+        skip -= blocks.size(first)
         first += 1
     with ThreadPoolExecutor(1, thread_name_prefix="shards") as ahead:
         waiting = ahead.submit(read_samples, url, split, blocks[first], options) if first < len(blocks) else None
@@ -189,7 +186,7 @@ def _samples(
             skip = 0
 
 
-def _elsewhere(url: str, split: Split, blocks: Sequence[np.ndarray], number: int, options: ReadOptions) -> list[Sample]:
+def _elsewhere(url: str, split: Split, blocks: EpochPlan, number: int, options: ReadOptions) -> list[Sample]:
     """For a block without a sound sample those of the worker's next that has any, or else of the first such shard."""
     others = (blocks[(number + step) % len(blocks)] for step in range(1, len(blocks)))
     for sound in chain(
@@ -202,7 +199,7 @@ def _elsewhere(url: str, split: Split, blocks: Sequence[np.ndarray], number: int
 
 def _of_shards(url: str, split: Split, options: ReadOptions) -> Iterator[list[Sample]]:
     for start, shard in zip(split.starts, split.shards, strict=True):
-        yield _sound(url, split, start + np.arange(shard.samples), options)
+        yield _sound(url, split, int(start) + np.arange(shard.samples), options)
 
 
 def _sound(url: str, split: Split, positions: np.ndarray, options: ReadOptions) -> list[Sample]:
@@ -242,7 +239,7 @@ def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
     captions, draws, failed = [], [], {}
     for row, sample in enumerate(samples):
         # Seeded by the sample, so that its crop and caption do not depend on the worker that has it.
-        rng = Random(f"{drawn.seed} {drawn.epoch} {sample.fields['index']}") if drawn.augment else None
+        rng = Random(f"{drawn.seed} {drawn.epoch} {sample.key}") if drawn.augment else None
         try:
             images[row] = _image(sample.jpg, size, rng)
         except Exception as error:  # a damaged image makes a decoder raise anything

@@ -9,11 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["Vocabulary", "tokenize", "tokenize_released"]
+__all__ = ["Vocabulary", "fold", "tokenize", "tokenize_released"]
 
 _WORD = re.compile(r"\w+")
 # Chinese is written without spaces: each ideograph is a word.
 _IDEOGRAPH = re.compile("([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+
+
+def fold(caption: str) -> str:
+    """The caption without differences of case and of compatible characters (NFKC, case folded)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", caption).casefold())
 
 
 def tokenize(caption: str) -> list[str]:
@@ -23,9 +28,8 @@ def tokenize(caption: str) -> list[str]:
     """
     if caption.isascii():
         return _WORD.findall(caption.lower())
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", caption).casefold())
     # Python's \w has no combining marks, which Hindi's or Thai's words hold.
-    kept = "".join(map(_kept, text))
+    kept = "".join(map(_kept, fold(caption)))
     return _IDEOGRAPH.sub(r" \1 ", kept).split()
 
 
@@ -50,8 +54,9 @@ class Vocabulary:
     released: bool = False
 
     @classmethod
-    def build(cls, captions: Iterable[str]) -> Vocabulary:
-        return cls(("<end>", *sorted({word for caption in captions for word in tokenize(caption)})))
+    def of(cls, words: Iterable[str]) -> Vocabulary:
+        """Of words as `tokenize` gives them."""
+        return cls(("<end>", *sorted(set(words))))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Vocabulary:

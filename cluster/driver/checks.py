@@ -12,7 +12,7 @@ from dmgan.config import Config, ConfigError, keys_with
 from dmgan.evaluation.features import DAMSM, INCEPTION, check_extractor
 from dmgan.evaluation.metrics.fid import read_moments
 from dmgan.model.image_encoder import InceptionTrunk
-from dmgan.model.text_encoders import text_encoders
+from dmgan.model.text_encoders import check_text_encoder
 from dmgan.runs.loggers import loggers
 from dmgan.runs.run import Run, read_weights
 
@@ -23,7 +23,7 @@ TRAINING = frozenset(("pretrain", "train"))
 
 def check_names(config: Config) -> None:
     """Names that nothing registered, and settings that do not go with them, are refused before anything starts."""
-    text_encoders.get(config.model.text_encoder)
+    check_text_encoder(config)
     architectures.get(config.model.architecture).check(config)
     for name in config.loggers:
         loggers.get(name)

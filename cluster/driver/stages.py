@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
+from cluster.driver.captions import check_captions, pretraining_tokenizer
 from cluster.driver.checks import TRAINING, check_fixed, check_names, check_weights
 from cluster.driver.failures import workers_as_one_line
 from cluster.driver.fit import fit
@@ -17,14 +18,16 @@ from cluster.driver.resources import ClusterError, ray_cluster
 from cluster.driver.submitted import INSTALL
 from cluster.worker.planned import planned_steps
 from datasets import storage
-from datasets.manifest import SPLIT_NAMES, Manifest, check_shards, load_captions, load_manifest
-from datasets.packing.pack import PackOptions, pack, read_source
+from datasets.captions import load_captions
+from datasets.manifest import SPLIT_NAMES, Manifest, check_shards, load_manifest
+from datasets.packing.command import read_source
+from datasets.packing.pack import PackOptions, pack
 from datasets.storage.lease import LeaseToken, leased
 from datasets.storage.local_s3 import local_s3
 from dmgan.config import Config, ConfigError, with_values
 from dmgan.evaluation.protocol import SPLIT, departures, protocol_numbers
 from dmgan.evaluation.record import Evaluation, read_evaluation
-from dmgan.model.text_encoders import Tokenizer
+from dmgan.model.tokenizers import check_vocabulary
 from dmgan.runs.run import Run
 from dmgan.runs.samples import samples_of
 
@@ -110,16 +113,7 @@ def training_stages(config: Config, run: Run, until: str = "train", lease: Lease
             f"--set pretrain.encoders={run.url}"
         )
     texts = {}
-    if config.pretrain.encoders is not None and not run.has("encoders.safetensors"):
-        source = Run(config.pretrain.encoders)
-        encoders, tokenizer = source.load_encoders(config), source.read_tokenizer(config.model)
-        _check_captions(source, tokenizer, config)
-        run.save_encoders(encoders, tokenizer)
-        say("pretrain", f"encoders taken from {source.url}")
-    elif run.has("encoders.safetensors"):
-        _check_captions(run, run.read_tokenizer(config.model), config)
-        say("pretrain", "done already")
-    else:
+    if not _encoders(config, run, manifest):
         steps = planned_steps(config, "pretrain", manifest, run)
         texts["pretrain"] = f"text and image encoders (DAMSM), {steps} steps"
     if until == "train":
@@ -136,15 +130,27 @@ def training_stages(config: Config, run: Run, until: str = "train", lease: Lease
         fit(config, run, list(texts), lambda stage: say(stage, texts[stage]), lease)
 
 
-def _check_captions(run: Run, tokenizer: Tokenizer, config: Config) -> None:
-    """Encoders of another dataset can be trained on where they know at least a word of every caption."""
-    for entry in load_captions(config.data.url, "train").images:
-        for caption in entry.captions:
-            if not tokenizer.encode(caption):
-                raise ConfigError(
-                    f"{run.path('vocabulary.json')}: knows no word of {caption!r}, a caption of {config.data.url}; its "
-                    "encoders cannot be used to train on that dataset"
-                )
+def _encoders(config: Config, run: Run, manifest: Manifest) -> bool:
+    """Whether the run has its encoders; where it has not, it has the tokenizer that all workers pre-train with."""
+    source = Run(config.pretrain.encoders) if config.pretrain.encoders is not None else None
+    origin = run if run.has("encoders.safetensors") else source
+    if origin is None:
+        tokenizer, whose = pretraining_tokenizer(config, run)
+    else:
+        tokenizer, whose = origin.read_tokenizer(config), origin.path("vocabulary.json")
+    if config.evaluate.enabled and SPLIT in manifest.splits:
+        check_captions(config, SPLIT, tokenizer, whose)  # now rather than after days of training
+    cut = check_captions(config, "train", tokenizer, whose)
+    if origin is None:
+        run.save_tokenizer(tokenizer)
+    elif origin is run:
+        say("pretrain", "done already")
+    else:
+        run.save_encoders(origin.load_encoders(config), tokenizer)
+        say("pretrain", f"encoders taken from {origin.url}")
+    if cut:
+        print(f"      note: {cut}", flush=True)
+    return origin is not None
 
 
 def evaluate_stage(
@@ -164,6 +170,8 @@ def evaluate_stage(
     own, changed = protocol_numbers(config.evaluate), departures(config)
     protocol = config.evaluate.protocol + (f" with {', '.join(changed)}" if changed else "")
     say("evaluate", f"{own.images} images from unseen captions, protocol {protocol}")
+    if cut := check_captions(config, SPLIT, run.read_tokenizer(config), run.path("vocabulary.json")):
+        print(f"      note: {cut}", flush=True)
     for chosen in candidates:
         result = current_evaluation(run, chosen) if save_images is None else None
         if result is None:
@@ -229,7 +237,7 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
         source = folder / ".birds"
         say("dataset", f"drawing birds into {source} and packing them to {url}")
         options = PackOptions(resolution=config.model.image_sizes[-1])
-        pack(read_source("birds", source, options), url, options)
+        pack(read_source("birds", str(source), options), url, options)
     manifest, vocabulary = load_manifest(url)
     check_shards(url, manifest)
     if manifest.resolution != config.model.image_sizes[-1]:
@@ -238,6 +246,8 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
             f"{config.model.image_sizes[-1]} pixels, but {url} was packed for {manifest.resolution}; pack it again to "
             "another data.url"
         )
+    if "pretrain" in stages:
+        check_vocabulary(url, vocabulary, config.text)
     for stage in ("pretrain", "train"):
         if stage in stages:
             planned_steps(config, stage, manifest)
@@ -254,7 +264,7 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
 
 def _check_distractors(config: Config, manifest: Manifest) -> None:
     counts = Counter(
-        entry.class_id for entry in load_captions(config.data.url, SPLIT, manifest).images for _ in entry.captions
+        entry.class_id for entry in load_captions(config.data.url, SPLIT, manifest) for _ in entry.captions
     )
     others, wanted = sum(counts.values()) - max(counts.values()), protocol_numbers(config.evaluate).distractors
     if others < wanted:

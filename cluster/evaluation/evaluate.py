@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict
 
 import numpy as np
 
@@ -90,7 +89,7 @@ def _protocol(config: Config, manifest: Manifest, whole: Settings, encoders: str
     if given is not None:
         real: dict[str, object] = {"statistics": given, "sha256": hashlib.sha256(storage.read_bytes(given)).hexdigest()}
     else:
-        real = {"split": SPLIT, "images": part.samples, "sha256": _hash(asdict(part), 64)}
+        real = {"split": SPLIT, "images": part.samples, "sha256": part.sha256}
     extractor = describe_extractor(config.evaluate, encoders, config.objective.gamma3)
     return describe(config, whole, extractor, real, part.captions_sha256, encoders)
 

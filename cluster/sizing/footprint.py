@@ -25,6 +25,10 @@ __all__ = ["Footprint", "StepTime", "footprint", "gan_step", "pretraining_step"]
 _WORDS = 5000  # of a vocabulary, where none is at hand: CUB's size; it matters to the frozen text encoder alone
 
 
+def _ids(config: Config) -> int:
+    return config.text.vocabulary_size if config.text.tokenizer == "bpe" else _WORDS
+
+
 @dataclass(frozen=True)
 class Footprint:
     """Of one GPU with one batch, in float32 unless `train.precision` says otherwise."""
@@ -66,7 +70,7 @@ def footprint(config: Config, workers: int = 1) -> Footprint:
 def _footprint(config: Config, workers: int) -> Footprint:
     generator = build_generator(config.model, config.train.activation_checkpointing)
     discriminators = build_gan_discriminators(config.model)
-    encoders = build_encoders(config.model, _WORDS).eval().requires_grad_(False)
+    encoders = build_encoders(config.model, _ids(config)).eval().requires_grad_(False)
     average, held = _bytes(generator), _bytes(generator) + _bytes(discriminators)
     moments = 2 * 4 * (_trained(generator) + _trained(discriminators))
     return Footprint(
@@ -150,7 +154,7 @@ def gan_step(config: Config, steps: int) -> StepTime:
     """Steps of the GAN on this device, one process, random images and captions, the quickest."""
     device = _device()
     torch.manual_seed(0)
-    encoders = build_encoders(config.model, _WORDS).to(device).eval().requires_grad_(False)
+    encoders = build_encoders(config.model, _ids(config)).to(device).eval().requires_grad_(False)
     training = gan_training(config, encoders, plain_engine, device)
     return _timed(training.step, _batch(config, config.train.batch_size, device), steps, device)
 
@@ -159,7 +163,7 @@ def pretraining_step(config: Config, steps: int) -> StepTime:
     """The same of the encoders' pre-training."""
     device = _device()
     torch.manual_seed(0)
-    training = damsm_training(config, _WORDS, plain_engine, device, steps=1000)
+    training = damsm_training(config, _ids(config), plain_engine, device, steps=1000)
     return _timed(training.step, _batch(config, config.pretrain.batch_size, device), steps, device)
 
 
@@ -171,7 +175,7 @@ def _batch(config: Config, size: int, device: torch.device) -> TrainingBatch:
     pixels, words = config.model.image_sizes[-1], config.data.max_words
     return TrainingBatch(
         torch.randint(0, 256, (size, 3, pixels, pixels), dtype=torch.uint8, device=device),
-        torch.randint(1, _WORDS, (size, words), device=device),
+        torch.randint(1, _ids(config), (size, words), device=device),
         torch.full((size,), words),
         torch.arange(size, device=device),
     )

@@ -216,7 +216,7 @@ def _dataset(config: Config, options: argparse.Namespace) -> tuple[Value, Value]
     if options.data is not None:
         train = load_manifest(storage.absolute(options.data))[0].split("train")
         note = f"by the manifest of {options.data}"
-        size = sum(shard.size for shard in train.shards) / train.samples
+        size = train.size / train.samples
         return Value(size, MEASURED, note), Value(train.samples, MEASURED, note)
     size = _IMAGE_BYTES * (config.model.image_sizes[-1] / 256) ** 2 + _CAPTION_BYTES
     name = str(options.preset).split("-")[0]

@@ -26,7 +26,7 @@ from datasets.storage.lease import LeaseToken
 from datasets.stream import Skipped, open_stream
 from dmgan.config import Config
 from dmgan.model import collective
-from dmgan.model.text_encoders import Tokenizer
+from dmgan.model.tokenizers import Tokenizer
 from dmgan.runs.metrics import MetricsLine, SkippedSamples
 from dmgan.runs.reading import read_options
 from dmgan.runs.run import Run

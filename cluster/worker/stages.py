@@ -20,7 +20,6 @@ from datasets.storage.lease import LeaseError, LeaseToken
 from dmgan.architectures import damsm_training, gan_training
 from dmgan.config import Config, with_values
 from dmgan.model import collective
-from dmgan.model.text_encoders import text_encoders
 from dmgan.runs.run import Run, generator_json, read_weights
 from dmgan.runs.samples import samples_of
 from dmgan.training.engine import EngineState, MakeEngine
@@ -87,7 +86,7 @@ def _pretrain_worker(
     from cluster.worker.loop import Stage, run_stage
 
     manifest, _ = load_manifest(config.data.url)
-    tokenizer = text_encoders.get(config.model.text_encoder).tokenizer(config.data.url)
+    tokenizer = run.read_tokenizer(config)  # which the driver has put there
     wanted = config.model.image_encoder == "inception-v3"
     weights = read_weights(config.pretrain.inception_weights) if wanted else None
     steps = planned_steps(config, "pretrain", manifest, run)
@@ -96,11 +95,9 @@ def _pretrain_worker(
     def exports(
         states: Mapping[str, EngineState], extra: Mapping[str, dict[str, torch.Tensor]], step: int
     ) -> dict[str, Callable[[], bytes]]:
-        """The encoders last: where they are, the tokenizer is."""
         if step < steps:
             return {}
-        words, weights = tokenizer.to_json(), states["encoders"].weights
-        return {"vocabulary.json": words.encode, "encoders.safetensors": partial(safetensors.torch.save, weights)}
+        return {"encoders.safetensors": partial(safetensors.torch.save, states["encoders"].weights)}
 
     stage = Stage(
         name="pretrain",
@@ -146,7 +143,7 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
         step=training.step,
         engines={"generator": training.generator, "discriminators": training.discriminators},
         exports=exports,
-        tokenizer=run.read_tokenizer(config.model),
+        tokenizer=run.read_tokenizer(config),
         extra={"average": average.module},
         on_step=on_step,
     )

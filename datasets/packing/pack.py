@@ -1,100 +1,192 @@
-"""python -m datasets.pack cub|coco|folder|birds SOURCE DEST: captioned images into tar shards and a manifest.
+"""Packing a source: its units read into blobs, then the shards gathered from them.
 
-    cub     CUB-200-2011 and its captions (see `datasets.sources.cub`)
-    coco    COCO 2014 and its captions (see `datasets.sources.coco`)
-    folder  any folder of images with a JSONL or CSV of captions (see `datasets.sources.folder`)
-    birds   a folder in which the drawn birds are made if they are not there yet (see `datasets.sources.birds`)
-
-DEST is a folder or s3://bucket/path. Its manifest appears last, when everything it names is there. A pack that was
-killed goes on where it was when it is started again, to the same bytes. What is left out is listed in
-DEST/rejected.jsonl.
+Reading decodes and encodes every image once and puts it into a blob at DEST/.packing; storing gathers each shard's
+samples from all blobs. Both are shared out to processes or to the tasks of a Ray cluster, write what is done as they
+go, and go on after a kill. The bytes of a dataset are a function of the source and the options alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from functools import partial
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from datasets import storage
-from datasets.documents import parse_yaml, short
-from datasets.errors import run_command
-from datasets.manifest import SPLIT_NAMES, Captions, Manifest, Split, SplitCaptions, well_formed
-from datasets.packing.plan import Plan, plan_of
-from datasets.packing.shard_writer import Item, Part, Written, write_shards
-from datasets.registry import import_plugins
+from datasets.manifest import SPLIT_NAMES, Manifest, ShardTable, Split, load_manifest, write_manifest
+from datasets.packing.arrange import Catalogue
+from datasets.packing.decisions import Decisions, decide
+from datasets.packing.gathering import Written, store_shards, stored_before
+from datasets.packing.limit import check_hopeless, check_rejected, write_rejected
+from datasets.packing.reading import Job, ReadUnit, read_unit
+from datasets.packing.spool import ROW
+from datasets.packing.tally import Tally
+from datasets.packing.units import units_of
+from datasets.packing.workers import Workers, workers
 from datasets.sources.options import PackOptions
-from datasets.sources.records import Listed, Rejection, Source, SourceError, list_records, readers
+from datasets.sources.records import Rejection, Source, SourceError
 from datasets.storage.progress import progress_bar
+from datasets.vocabulary import Vocabulary
 
-__all__ = ["PackOptions", "main", "pack", "read_source"]
+__all__ = ["PackOptions", "pack", "survey"]
 
 _STATE = ".packing"  # folder under DEST with what is done of an unfinished pack
+# What of the options decides the packed bytes.
+_OF_THE_BYTES = {"resolution", "quality", "shard_samples", "background", "fit", "test_share"}
 
 
-def pack(source: Source, dest: str, options: PackOptions | None = None, *, progress: bool = True) -> Manifest:
+def pack(
+    source: Source, dest: str, options: PackOptions | None = None, *, progress: bool = True, tasks: int = 0
+) -> Manifest:
     """Write a source's records to `dest` as shards, captions, vocabulary and, last, the manifest.
 
-    Images are cropped to their box, their shorter side is resized to 76/64 of the resolution; they are stored as JPEG.
-    The training split is stored in a random order, which is the same every time, so that adjacent samples are
-    unrelated. Raises SourceError where too much is rejected or `dest` holds another dataset, StorageError for one out
-    of reach.
+    Images are cropped to their box and stored as JPEG, their shorter side 76/64 of the resolution. Every split is
+    stored in a random order, which is the same every time, so that adjacent samples are unrelated. `tasks` at a time of
+    a Ray cluster pack in place of this machine's processes. Raises SourceError where too much is rejected or `dest`
+    holds another dataset, StorageError for one out of reach, WorkersError without Ray.
     """
-    listed = list_records(source)
-    plan = plan_of(listed, dest, options or PackOptions())
+    options = options or PackOptions()
     state = storage.join(dest, _STATE)
-    if (found := _already_packed(dest, plan.identity)) is not None:
+    if (found := _already_packed(source, dest, options)) is not None:
         storage.remove_folder(state)
         return found
     storage.make_folder(dest)
-    if not plan.splits:
-        raise _nothing_left(plan, plan.rejected)
-    limit = _Limit(listed, plan)
-    limit.check()
-    _same_or_new(state, plan.identity, dest)
+    _same_or_new(source, options, state, dest)
     storage.remove_partial(dest)
-    parts = {split: _parts(dest, split, items, plan.options) for split, items in plan.splits.items()}
-    everything = [part for of_split in parts.values() for part in of_split]
-    images = sum(map(len, plan.splits.values()))
-    with progress_bar(total=images, desc=f"pack {source.name}", unit="image", disable=not progress) as bar:
-        written = write_shards(everything, state, plan.options.processes, bar.update, limit.add)
-    return _finish(plan, parts, written)
+    job = Job(options, source.vocabulary, state)
+    with (
+        workers(options.processes, tasks) as hands,
+        tempfile.TemporaryDirectory(prefix="dmgan-pack-") as scratch,
+    ):
+        read = _read(source, dest, job, hands, Path(scratch), progress)
+        check_rejected(source.name, dest, options.max_rejected, read.tally, read.tally.rejections, state)
+        decisions = decide(read.tally, options)
+        written = _store(read, dest, job, decisions, hands, progress)
+    rejected = [*read.tally.rejections, *(r for parts in written.values() for part in parts for r in part.rejected)]
+    check_rejected(source.name, dest, options.max_rejected, read.tally, rejected, state)
+    return _finish(source, dest, options, read, decisions, written, rejected)
 
 
-def _parts(dest: str, split: str, items: Sequence[Item], options: PackOptions) -> list[Part]:
-    order = np.random.default_rng(0).permutation(len(items)) if split == "train" else np.arange(len(items))
-    arranged = [items[i] for i in order]
-    size = options.shard_samples
-    return [
-        Part(dest, f"{split}-{number:06d}.tar", tuple(arranged[first : first + size]), options)
-        for number, first in enumerate(range(0, len(arranged), size))
-    ]
+def survey(source: Source, options: PackOptions, *, progress: bool = True) -> tuple[Tally, Decisions]:
+    """What packing would find and decide: every image is read, nothing is written. Raises SourceError."""
+    job, tally = Job(options, source.vocabulary, None), Tally()
+    with (
+        workers(options.processes) as hands,
+        progress_bar(total=None, desc=f"look at {source.name}", unit="image", disable=not progress) as bar,
+    ):
+        for result in hands.results((read_unit, (unit, job, {})) for unit in units_of(source)):
+            tally.add(result.tally)
+            bar.update(result.tally.images)
+    return tally, decide(tally, options)
 
 
-def _already_packed(dest: str, identity: str) -> Manifest | None:
-    location = storage.join(dest, "manifest.json")
-    if not storage.exists(location):
-        return None
-    with well_formed(location, "a dataset manifest"):
-        manifest = Manifest.from_json(storage.read_bytes(location))
-    if manifest.source_sha256 != identity:
-        raise SourceError(f"{dest}: holds another dataset, or of other settings ({manifest.name}); choose another DEST")
+@dataclass(frozen=True)
+class _Read:
+    """A source that was read."""
+
+    tally: Tally
+    identity: str
+    rows: np.ndarray
+    blobs: list[tuple[str, int, int]]  # in the source's order: name, first row, number of rows
+
+
+def _read(source: Source, dest: str, job: Job, hands: Workers, scratch: Path, progress: bool) -> _Read:
+    """Read the units into blobs, those of an earlier start as their notes say; what is where goes to a file in
+    `scratch`.
+    """
+    assert job.state is not None
+    there = defaultdict[str, dict[str, int]](dict)
+    for name, size in storage.list_sizes(job.state).items():
+        there[name[: len("unit-00000000")]][name] = size
+    digest, tally, found = _digest(source, job.options), Tally(), list[tuple[int, str, int, int]]()
+
+    def calls() -> Iterator[tuple[Callable[..., ReadUnit], tuple[object, ...]]]:
+        for unit in units_of(source):
+            digest.update(unit.identity.encode())
+            yield read_unit, (unit, job, there.get(unit.name, {}))
+
+    with (
+        (scratch / "rows").open("wb") as file,
+        progress_bar(total=None, desc=f"read {source.name}", unit="image", disable=not progress) as bar,
+    ):
+        count = 0
+        for result in hands.results(calls()):
+            tally.add(result.tally)
+            for name, rows in result.blobs:
+                file.write(rows.tobytes())
+                found.append((result.unit, name, count, len(rows)))
+                count += len(rows)
+            bar.update(result.tally.images)
+            check_hopeless(source.name, dest, tally)
+    rows = np.memmap(scratch / "rows", ROW, mode="r") if count else np.empty(0, ROW)
+    return _Read(tally, digest.hexdigest(), rows, [entry[1:] for entry in sorted(found)])
+
+
+def _store(
+    read: _Read, dest: str, job: Job, decisions: Decisions, hands: Workers, progress: bool
+) -> dict[str, list[Written]]:
+    """Store the shards of every split that has any, those of an earlier start as noted; by split, in order."""
+    assert job.state is not None
+    state, each = job.state, job.options.shard_samples
     there = storage.list_sizes(dest)
-    whole = all(there.get(shard.name) == shard.size for split in manifest.splits.values() for shard in split.shards)
-    return manifest if whole else None  # what is not there is packed again
+    catalogue, written = Catalogue(read.rows, read.blobs, decisions), dict[str, Written]()
+
+    def calls() -> Iterator[tuple[Callable[..., list[Written]], tuple[object, ...]]]:
+        for split in SPLIT_NAMES:
+            for gathering in catalogue.gatherings(split, each):
+                before = [stored_before(shard, dest, state, read.identity, there) for shard in gathering.shards]
+                for shard in filter(None, before):
+                    written[shard.shard.name] = shard
+                    bar.update(shard.shard.samples)
+                missing = tuple(s for s, b in zip(gathering.shards, before, strict=True) if b is None)
+                if missing:
+                    yield store_shards, (replace(gathering, shards=missing), dest, state, decisions, read.identity)
+
+    with progress_bar(total=len(read.rows), desc="store shards", unit="image", disable=not progress) as bar:
+        for results in hands.results(calls()):
+            for result in results:
+                written[result.shard.name] = result
+                bar.update(result.shard.samples)
+    by_split: dict[str, list[Written]] = {}
+    for name in sorted(written):
+        by_split.setdefault(name.partition("-")[0], []).append(written[name])
+    return {split: by_split[split] for split in SPLIT_NAMES if split in by_split}
 
 
-def _same_or_new(state: str, identity: str, dest: str) -> None:
+def _digest(source: Source, options: PackOptions) -> hashlib._Hash:
+    """A checksum of all that decides the packed bytes, less the units'."""
+    digest = hashlib.sha256(options.model_dump_json(include=_OF_THE_BYTES).encode())
+    if source.vocabulary is not None:
+        digest.update(source.vocabulary.to_json().encode())
+    return digest
+
+
+def _already_packed(source: Source, dest: str, options: PackOptions) -> Manifest | None:
+    """The dataset that is there, if it is this one and whole. Raises SourceError where it is another."""
+    if not storage.exists(storage.join(dest, "manifest.json")):
+        return None
+    there = storage.list_sizes(dest)
+    try:
+        manifest, _ = load_manifest(dest)
+    except storage.MissingError:
+        return None  # what is not there is packed again
+    digest = _digest(source, options)
+    for unit in units_of(source):
+        digest.update(unit.identity.encode())
+    if manifest.source_sha256 != digest.hexdigest():
+        raise SourceError(f"{dest}: holds another dataset, or of other settings ({manifest.name}); choose another DEST")
+    shards = [shard for split in manifest.splits.values() for shard in split.shards]
+    whole = all(there.get(s.name) == s.size and {s.index, s.captions} <= there.keys() for s in shards)
+    return manifest if whole else None
+
+
+def _same_or_new(source: Source, options: PackOptions, state: str, dest: str) -> None:
     """An unfinished pack goes on only as what it was begun as."""
-    location = storage.join(state, "identity")
+    location, identity = storage.join(state, "identity"), f"{source.name} {_digest(source, options).hexdigest()}"
     if not storage.exists(location):
         storage.write_bytes(location, identity.encode())
     elif storage.read_bytes(location).decode() != identity:
@@ -104,146 +196,41 @@ def _same_or_new(state: str, identity: str, dest: str) -> None:
         )
 
 
-class _Limit:
-    """Counts rejections; too many end the pack, with rejected.jsonl written."""
-
-    def __init__(self, source: Listed, plan: Plan) -> None:
-        self._dest, self._share, self._rejected = plan.dest, plan.options.max_rejected, list(plan.rejected)
-        named = {record.image.name for record in source.records} | {r.image for r in source.rejected}
-        self._images = max(1, len(named))
-        without = sum(r.caption is not None for r in source.rejected)  # captions that no record has any more
-        self._captions = max(1, without + sum(len(record.captions) for record in source.records))
-
-    def add(self, rejected: Sequence[Rejection]) -> None:
-        self._rejected += rejected
-        if rejected:
-            self.check()
-
-    def check(self) -> None:
-        captions = sum(r.caption is not None for r in self._rejected)
-        images = len(self._rejected) - captions
-        for left_out, total, what in ((images, self._images, "images"), (captions, self._captions, "captions")):
-            if left_out > self._share * total:
-                write_rejected(self._dest, self._rejected)
-                storage.remove_folder(storage.join(self._dest, _STATE))  # the source will be another one
-                raise SourceError(
-                    f"{left_out} of {total} {what} rejected, more than max_rejected={self._share:g} allows; "
-                    f"{_reasons(self._rejected)}; all in {storage.join(self._dest, 'rejected.jsonl')}"
-                )
-
-
-def _reasons(rejected: Sequence[Rejection]) -> str:
-    return f"the first: {rejected[0].image}: {rejected[0].reason}" if rejected else "the source is empty"
-
-
-def write_rejected(dest: str, rejected: Sequence[Rejection]) -> None:
-    lines = [json.dumps({k: v for k, v in asdict(r).items() if v is not None}) + "\n" for r in rejected]
-    storage.write_bytes(storage.join(dest, "rejected.jsonl"), "".join(lines).encode())
-
-
-def _nothing_left(plan: Plan, rejected: Sequence[Rejection]) -> SourceError:
-    write_rejected(plan.dest, rejected)
-    listed = f"; all in {storage.join(plan.dest, 'rejected.jsonl')}" if rejected else ""
-    return SourceError(f"{plan.name}: no image is left to pack; {_reasons(rejected)}{listed}")
-
-
-def _finish(plan: Plan, parts: dict[str, list[Part]], written: dict[str, Written]) -> Manifest:
-    """Captions, rejections, vocabulary and, when all that is there, the manifest."""
-    dest, splits = plan.dest, dict[str, Split]()
-    rejected = [
-        *plan.rejected,
-        *(r for of_split in parts.values() for part in of_split for r in written[part.name].rejected),
-    ]
-    for split, of_split in parts.items():
-        kept = [part.items[i].record for part in of_split for i in written[part.name].kept]
-        if not kept:
-            continue
-        texts = SplitCaptions(
-            [Captions(record.key, record.class_id, record.captions) for record in kept],
-            {r.class_id: r.class_name or r.key.rpartition("/")[0] or str(r.class_id) for r in kept},
-        ).to_json()
-        storage.write_bytes(storage.join(dest, f"{split}-captions.json"), texts)
-        splits[split] = Split(
-            samples=len(kept),
-            captions=sum(len(record.captions) for record in kept),
-            classes=len({record.class_id for record in kept}),
-            shards=tuple(written[part.name].shard for part in of_split if written[part.name].kept),
-            captions_sha256=hashlib.sha256(texts).hexdigest(),
-        )
-    if not splits:
-        raise _nothing_left(plan, rejected)
-    unread = tuple(f"no {SPLIT_NAMES[split]} image could be read" for split in parts if split not in splits)
-    words = plan.vocabulary.to_json().encode()
-    storage.write_bytes(storage.join(dest, "vocabulary.json"), words)
+def _finish(
+    source: Source,
+    dest: str,
+    options: PackOptions,
+    read: _Read,
+    decisions: Decisions,
+    written: dict[str, list[Written]],
+    rejected: Sequence[Rejection],
+) -> Manifest:
+    """Rejections, vocabulary and, when all that is there, the manifest."""
     write_rejected(dest, rejected)
+    vocabulary = source.vocabulary or Vocabulary.of(read.tally.words)
+    words = vocabulary.to_json().encode()
+    storage.write_bytes(storage.join(dest, "vocabulary.json"), words)
     manifest = Manifest(
-        name=plan.name,
-        stored_size=plan.options.stored_size,
-        resolution=plan.options.resolution,
-        vocabulary_size=len(plan.vocabulary),
+        name=source.name,
+        stored_size=options.stored_size,
+        resolution=options.resolution,
+        fit=options.fit,
+        vocabulary_size=len(vocabulary),
         vocabulary_sha256=hashlib.sha256(words).hexdigest(),
-        source_sha256=plan.identity,
+        source_sha256=read.identity,
         rejected=len(rejected),
-        notes=plan.notes + unread,
-        splits=splits,
+        notes=decisions.notes,
+        splits={split: _split(split, parts) for split, parts in written.items()},
     )
-    storage.write_bytes(storage.join(dest, "manifest.json"), manifest.to_json().encode())
+    write_manifest(dest, manifest)
     storage.remove_folder(storage.join(dest, _STATE))
     return manifest
 
 
-def read_source(name: str, source: Path, options: PackOptions) -> Source:
-    """SOURCE by the reader of that format. Raises SourceError, UnknownNameError, PluginError."""
-    import_plugins(options.plugins)
-    return readers.get(name)(source, options)
-
-
-def parse_options(kind: str, assignments: Sequence[str]) -> PackOptions:
-    """Raises SourceError for what is no KEY=VALUE of `PackOptions`."""
-    values: dict[str, Any] = {"resolution": 64} if kind == "birds" else {}
-    for assignment in assignments:
-        key, separator, value = assignment.partition("=")
-        if not separator or key not in PackOptions.model_fields:
-            raise SourceError(
-                f"--set {assignment}: expected KEY=VALUE with one of {', '.join(PackOptions.model_fields)}"
-            )
-        if not value.strip():
-            raise SourceError(f"--set {assignment}: no value; expected KEY=VALUE, and null for none")
-        values[key] = parse_yaml(value, f"--set {short(assignment)}", SourceError)
-    try:
-        return PackOptions(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise SourceError(f"--set {first['loc'][0]}={first['input']}: {first['msg'].lower()}") from None
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.pack",
-        description=__doc__,
-        epilog="keys of --set:\n"
-        + "\n".join(f"  {k:14} {f.description} ({f.default})" for k, f in PackOptions.model_fields.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _split(name: str, parts: list[Written]) -> Split:
+    return Split(
+        samples=sum(part.shard.samples for part in parts),
+        captions=sum(part.captions for part in parts),
+        classes=sum(part.alone for part in parts) + len({number for part in parts for number in part.classes}),
+        shards=ShardTable.of(name, [part.shard for part in parts]),
     )
-    parser.add_argument(
-        "format", metavar="FORMAT", help=f"{', '.join(readers.names())}, or one that a plugin registers"
-    )
-    parser.add_argument("source", type=Path)
-    parser.add_argument("dest")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="repeatable; see below")
-    asked = parser.parse_args(arguments)
-    return run_command("datasets.pack", partial(_carry_out, asked))
-
-
-def _carry_out(asked: argparse.Namespace) -> int:
-    options = parse_options(asked.format, asked.set)
-    manifest = pack(read_source(asked.format, asked.source, options), asked.dest, options)
-    for note in manifest.notes:
-        print(f"note: {note}")
-    for split, part in manifest.splits.items():
-        print(f"{split}: {part.samples} images, {part.captions} captions, {part.classes} classes, ", end="")
-        print(f"{len(part.shards)} shards, {sum(s.size for s in part.shards) / 1e6:.1f} MB")
-    if manifest.rejected:
-        print(f"rejected: {manifest.rejected}, listed in {storage.join(asked.dest, 'rejected.jsonl')}")
-    print(f"packed to {asked.dest}")
-    return 0

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageColor
 
-__all__ = ["to_rgb"]
+from datasets.sources.options import PackOptions
+
+__all__ = ["LONGEST", "fitted", "is_strip", "outside_square", "to_rgb"]
+
+LONGEST = 4  # times the shorter side: what `crop` stores of a strip
 
 _DEEP = 65535  # white in 16 bits
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -41,3 +45,38 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         alpha = Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8), "L")
         return Image.merge("LA", (grey, alpha))
     return grey
+
+
+def fitted(image: Image.Image, options: PackOptions) -> Image.Image:
+    """The image as it is stored: its shorter side of `options.stored_size` pixels, or a square of them.
+
+    `crop` keeps the proportions, of strips longer than 4:1 the middle (random squares are cut out when it is read);
+    `pad` puts all of it on a square of the background; `squash` gives up the proportions.
+    """
+    stored = options.stored_size
+    if options.fit == "squash":
+        return image.resize((stored, stored), Image.Resampling.BILINEAR)
+    if options.fit == "pad":
+        scale = stored / max(image.size)
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        square = Image.new("RGB", (stored, stored), ImageColor.getrgb(options.background)[:3])
+        inner = image.resize((width, height), Image.Resampling.BILINEAR)
+        square.paste(inner, ((stored - width) // 2, (stored - height) // 2))
+        return square
+    if is_strip(image.size):
+        reach = LONGEST * min(image.size)
+        left, top = (max(0, (side - reach) // 2) for side in image.size)
+        image = image.crop((left, top, min(image.width, left + reach), min(image.height, top + reach)))
+    scale = stored / min(image.size)
+    size = (max(stored, round(image.width * scale)), max(stored, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BILINEAR)
+
+
+def is_strip(size: tuple[int, int]) -> bool:
+    """Whether `crop` stores the middle alone."""
+    return max(size) > LONGEST * min(size)
+
+
+def outside_square(size: tuple[int, int]) -> float:
+    """The share of an image's pixels outside its middle square."""
+    return 1 - min(size) / max(size)

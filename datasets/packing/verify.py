@@ -19,8 +19,10 @@ import numpy as np
 from PIL import Image
 
 from datasets import storage
+from datasets.captions import load_captions
 from datasets.errors import run_command
-from datasets.manifest import Manifest, ManifestError, Split, load_captions, load_manifest
+from datasets.index import load_index
+from datasets.manifest import Manifest, ManifestError, Split, load_manifest
 from datasets.shards import DatasetError, ReadOptions, Sample, read_samples
 from datasets.storage.progress import progress_bar
 from datasets.vocabulary import Vocabulary
@@ -41,7 +43,7 @@ def verify(url: str, *, progress: bool = False) -> list[str]:
     ):
         for name, split in manifest.splits.items():
             numbers = range(len(split.shards))
-            problems += list(_captions(url, name, manifest))
+            problems += list(_captions(url, name, manifest, vocabulary))
             of_shards = pool.map(partial(_shard, url, manifest, vocabulary, split), numbers)
             for found, shard in zip(of_shards, split.shards, strict=True):
                 problems += found
@@ -49,15 +51,13 @@ def verify(url: str, *, progress: bool = False) -> list[str]:
     return problems
 
 
-def _captions(url: str, name: str, manifest: Manifest) -> Iterator[str]:
+def _captions(url: str, name: str, manifest: Manifest, vocabulary: Vocabulary) -> Iterator[str]:
     try:
-        entries = load_captions(url, name, manifest).images
+        for entry in load_captions(url, name, manifest):
+            if not entry.captions or not all(map(vocabulary.encode, entry.captions)):
+                yield f"{url}: {name}: {entry.key}: has a caption without a word of the vocabulary, or none"
     except (ManifestError, storage.StorageError) as error:
         yield str(error)
-        return
-    location = storage.join(url, f"{name}-captions.json")
-    if len(entries) != manifest.split(name).samples:
-        yield f"{location}: has {len(entries)} images, the manifest {manifest.split(name).samples}"
 
 
 def _shard(url: str, manifest: Manifest, vocabulary: Vocabulary, split: Split, number: int) -> list[str]:
@@ -75,14 +75,19 @@ def _problems(url: str, manifest: Manifest, vocabulary: Vocabulary, split: Split
     if len(content) != shard.size:
         yield f"{location}: has {len(content)} bytes, the manifest says {shard.size}"
         return
+    try:
+        index = load_index(url, shard)
+    except (ManifestError, storage.StorageError) as error:
+        yield str(error)
+        return
     if hashlib.sha256(content).hexdigest() != shard.sha256:
         damaged = [
-            i for i in range(shard.samples) if zlib.crc32(content[slice(*shard.span(i, i + 1))]) != shard.crc32[i]
+            i for i in range(shard.samples) if zlib.crc32(content[slice(*index.span(i, i + 1))]) != index.crc32[i]
         ]
         samples = ", ".join(map(str, damaged[:5])) + (", …" if len(damaged) > 5 else "")
         yield f"{location}: has another checksum than the manifest's{f' (samples {samples})' if damaged else ''}"
         return
-    positions = split.starts[number] + np.arange(shard.samples)
+    positions = int(split.starts[number]) + np.arange(shard.samples)
     try:
         samples_found, _ = read_samples(url, split, positions, ReadOptions())
     except DatasetError as error:

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 
 from datasets.sources import cub
 from datasets.sources.options import PackOptions
-from datasets.sources.records import Source, SourceError, readers
+from datasets.sources.records import Reader, Source, SourceError, readers
 from datasets.storage.progress import progress_bar
 
 __all__ = ["BODY_REGION", "COLOURS", "NAME", "Species", "body_colour", "captions", "draw", "make_species", "write"]
@@ -291,4 +291,4 @@ def _read(source: Path, options: PackOptions) -> Source:
     return cub.read(source, NAME)
 
 
-readers.register("birds", _read)
+readers.register("birds", Reader(_read))

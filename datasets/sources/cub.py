@@ -15,9 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets.documents import exists
+from datasets.sources.place import asked_of_each, glance, kind
 from datasets.sources.records import (
-    LocalImage,
+    Entries,
+    Entry,
+    PathImage,
+    Reader,
+    Recognition,
     Record,
     Rejection,
     Source,
@@ -25,11 +29,12 @@ from datasets.sources.records import (
     box_of,
     key_of,
     readers,
-    text_lines,
 )
 from datasets.sources.released import Released, read_released
+from datasets.sources.rows import Box
+from datasets.sources.texts import text_lines, texts_of
 
-__all__ = ["read"]
+__all__ = ["read", "recognise"]
 
 _LAYOUT = "CUB-200-2011's layout with captions under text/"
 
@@ -45,30 +50,40 @@ def read(source: Path, name: str = "CUB-200-2011", encoding: str = "utf-8") -> S
     boxes = {row[0]: _box(root / "bounding_boxes.txt", row) for row in _rows(root / "bounding_boxes.txt", 5)}
     released = read_released(source)
     splits = released.names or _by_class(source, paths)
-    class_ids = {folder: i for i, folder in enumerate(sorted({stem.split("/")[0] for stem in paths}))}
-    texts = source / "text"
-    if not texts.is_dir() and not released.captions:
-        raise SourceError(f"{texts}: not found; expected {_LAYOUT}")
-    records = []
+    if kind(source / "text") != "folder" and not released.captions:
+        raise SourceError(f"{source / 'text'}: not found; expected {_LAYOUT}")
     for stem, split in splits.items():
         if stem not in paths:
             raise SourceError(f"{source / split / 'filenames.pickle'}: {stem} is not in {root / 'images.txt'}")
         number, path = paths[stem]
         if number not in boxes:
             raise SourceError(f"{root / 'bounding_boxes.txt'}: no box for image {number} ({path})")
-        class_id = released.classes.get(stem, class_ids[stem.split("/")[0]])
-        captions = _captions(texts / f"{stem}.txt", released, stem, encoding)
-        image = LocalImage(root / "images" / path)
-        records.append(Record(key_of(path), split, image, boxes[number], captions, class_id, stem.split("/")[0]))
-    twice = tuple(Rejection(stem, "named twice in filenames.pickle") for stem in released.twice)
-    return Source(name, tuple(records), released.vocabulary, twice)
+
+    def record(stem: str) -> Record:
+        number, path = paths[stem]
+        return _record(source, path, splits[stem], boxes[number], released, encoding)
+
+    def entries() -> Iterator[Entry]:
+        for stem in released.twice:
+            yield Rejection(stem, "named twice in filenames.pickle")
+        yield from asked_of_each(source, record, splits)
+
+    return Source(name, Entries(entries), vocabulary=released.vocabulary)
 
 
-def _captions(path: Path, released: Released, stem: str, encoding: str) -> tuple[str, ...]:
-    """The captions of one image; none where its file is missing, which rejects the image alone."""
-    if exists(path):
-        return tuple(line.strip() for line in text_lines(path, _LAYOUT, encoding) if line.strip())
-    return released.captions.get(stem, ())
+def _record(source: Path, path: str, split: str, box: Box, released: Released, encoding: str) -> Record:
+    stem = path.rsplit(".", 1)[0]
+    return Record(
+        key=key_of(path),
+        image=PathImage(source / "CUB_200_2011" / "images" / path),
+        # None where its file is missing, which rejects the image alone.
+        captions=texts_of(source / "text" / f"{stem}.txt", _LAYOUT, encoding) or released.captions.get(stem, ()),
+        split=split,
+        class_name=stem.split("/")[0],
+        class_id=released.classes.get(stem),
+        box=box,
+        upright=False,  # the box is in the stored pixels
+    )
 
 
 def _by_class(source: Path, stems: dict[str, tuple[str, str]]) -> dict[str, str]:
@@ -83,7 +98,7 @@ def _by_class(source: Path, stems: dict[str, tuple[str, str]]) -> dict[str, str]
     return {stem: classes[stem.split("/")[0]] for stem in stems}
 
 
-def _box(path: Path, row: list[str]) -> tuple[float, float, float, float]:
+def _box(path: Path, row: list[str]) -> Box:
     try:
         return box_of(row[1:])
     except ValueError as error:
@@ -100,4 +115,22 @@ def _rows(path: Path, columns: int) -> Iterator[list[str]]:
         yield row
 
 
-readers.register("cub", lambda source, options: read(source, encoding=options.encoding))
+def recognise(source: Path) -> Recognition:
+    if not kind(source / "CUB_200_2011" / "images.txt"):
+        if kind(source / "images.txt") and kind(source / "bounding_boxes.txt"):
+            return Recognition(
+                missing="images.txt is there; SOURCE is the folder above CUB_200_2011, which has text/ too"
+            )
+        return Recognition()
+    files, folders = glance(source)
+    missing = []
+    if "text" not in folders and "captions.pickle" not in files:
+        missing.append("text/ with the captions")
+    if not {"trainvalclasses.txt", "testclasses.txt"} <= set(files) and "train" not in folders:
+        missing.append("trainvalclasses.txt and testclasses.txt, or train/filenames.pickle and test/filenames.pickle")
+    if missing:
+        return Recognition(missing=f"CUB_200_2011/images.txt is there, {' and '.join(missing)} is missing")
+    return Recognition(found="CUB_200_2011/images.txt is there, with captions and splits")
+
+
+readers.register("cub", Reader(lambda source, options: read(source, encoding=options.encoding), recognise))

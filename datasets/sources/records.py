@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import codecs
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeGuard
@@ -15,14 +15,20 @@ from PIL import Image
 from datasets.errors import UserError
 from datasets.registry import Registry
 from datasets.sources.options import PackOptions
+from datasets.sources.place import in_bucket, read_bytes
 from datasets.vocabulary import Vocabulary
 
 __all__ = [
+    "SPLITS",
+    "Entries",
+    "Entry",
     "ImageFile",
-    "Listed",
-    "LocalImage",
     "MemoryImage",
+    "Note",
+    "Part",
+    "PathImage",
     "Reader",
+    "Recognition",
     "Record",
     "Rejection",
     "Source",
@@ -31,10 +37,9 @@ __all__ = [
     "crop_to_box",
     "is_text",
     "key_of",
-    "list_records",
     "readers",
+    "records_of",
     "split_of",
-    "text_lines",
 ]
 
 
@@ -54,14 +59,14 @@ class ImageFile(Protocol):
         """Bytes; −1 where they cannot be told."""
 
     def open(self) -> BinaryIO:
-        """Raises OSError."""
+        """Raises OSError, and StorageError where a bucket does not answer."""
 
 
 @dataclass(frozen=True)
-class LocalImage:
-    """A file."""
+class PathImage:
+    """A file in a folder or a bucket."""
 
-    path: Path
+    path: Path  # of pathlib, or universal_pathlib's for a bucket
 
     @property
     def name(self) -> str:
@@ -69,13 +74,15 @@ class LocalImage:
 
     @property
     def size(self) -> int:
+        if in_bucket(self.path):
+            return -1  # a request each
         try:
             return self.path.stat().st_size
         except (OSError, ValueError):
             return -1  # it will be rejected
 
     def open(self) -> BinaryIO:
-        return self.path.open("rb")
+        return io.BytesIO(read_bytes(self.path)) if in_bucket(self.path) else self.path.open("rb")
 
 
 @dataclass(frozen=True)
@@ -98,13 +105,13 @@ class Record:
     """One captioned image of a source."""
 
     key: str
-    split: str  # train, test or validation
     image: ImageFile
-    box: tuple[float, float, float, float] | None  # x, y, width, height in pixels
     captions: tuple[str, ...]
-    class_id: int
-    class_name: str = ""  # for people; that of the key's folder or the number where it is empty
-    upright: bool = False  # turn the image as its EXIF orientation says
+    split: str = ""  # train, test or validation; empty: drawn by the key when it is packed
+    class_name: str = ""  # empty: the image is a class of its own
+    class_id: int | None = None  # where the source numbers its classes itself
+    box: tuple[float, float, float, float] | None = None  # x, y, width, height in pixels
+    upright: bool = True  # turn the image as its EXIF orientation says; a box is in the stored pixels
 
 
 @dataclass(frozen=True)
@@ -117,40 +124,83 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A source read: its records in order, and the words' numbers where the source fixes them.
+class Note:
+    """What the reader found and decided that whoever packs should know; one line, said once."""
 
-    Records may be made as they are asked for; a rejection among them is one of `rejected`.
-    """
+    text: str
 
-    name: str
-    records: Iterable[Record | Rejection]
-    vocabulary: Vocabulary | None = None
-    rejected: tuple[Rejection, ...] = field(default=())
+
+Entry = Record | Rejection | Note
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A source whose records are all there."""
+class Entries:
+    """Entries that are made as they are asked for, anew each time."""
+
+    make: Callable[[], Iterator[Entry]]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self.make()
+
+
+class Part(Protocol):
+    """A part of a source that a process reads on its own, such as a tar. It travels to the process that packs it."""
+
+    @property
+    def name(self) -> str:
+        """With `version` it identifies the part."""
+
+    @property
+    def version(self) -> str:
+        """Changes with the part's content: its size, and its time or checksum."""
+
+    def entries(self) -> Iterator[Entry]:
+        """In the same order each time. Raises SourceError."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source read: its records, made as they are asked for and in the same order each time.
+
+    Small ones, whose images are somewhere else, are `entries`, which the packing process asks for; containers of images
+    are `parts`. The words' numbers are a `vocabulary` where the source fixes them.
+    """
 
     name: str
-    records: tuple[Record, ...]
-    vocabulary: Vocabulary | None
-    rejected: tuple[Rejection, ...]
+    entries: Iterable[Entry] = ()
+    parts: Sequence[Part] = ()
+    vocabulary: Vocabulary | None = None
 
 
-def list_records(source: Source) -> Listed:
-    """The source with its records made."""
-    entries = list(source.records)
-    return Listed(
-        source.name,
-        tuple(entry for entry in entries if isinstance(entry, Record)),
-        source.vocabulary,
-        (*source.rejected, *(entry for entry in entries if isinstance(entry, Rejection))),
-    )
+def records_of(source: Source) -> list[Record]:
+    """All records of a source, in memory."""
+    everything = chain(source.entries, *(part.entries() for part in source.parts))
+    return [entry for entry in everything if isinstance(entry, Record)]
 
 
-Reader = Callable[[Path, PackOptions], Source]  # of a source; raises SourceError
+@dataclass(frozen=True)
+class Recognition:
+    """What of a layout is at a place. Nothing of it: both empty."""
+
+    found: str = ""  # why it is one: what is there
+    missing: str = ""  # why it is not quite one: what is there, and what is missing
+
+
+def _unrecognised(_: Path) -> Recognition:
+    return Recognition()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads sources of one layout.
+
+    `read(source, options)` gives the source at a folder or file (of pathlib or, in a bucket, universal_pathlib), or
+    raises SourceError; `recognise(source)` looks at names alone, in seconds, and is what `datasets.pack auto` asks.
+    """
+
+    read: Callable[[Path, PackOptions], Source]
+    recognise: Callable[[Path], Recognition] = _unrecognised
+
 
 readers: Registry[Reader] = Registry("format", "FORMAT")
 
@@ -172,7 +222,7 @@ def box_of(values: Sequence[Any]) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
-SPLITS = {
+SPLITS = {  # names that datasets have for train, test and validation
     "train": "train",
     "training": "train",
     "test": "test",
@@ -194,33 +244,6 @@ def split_of(name: str) -> str:
 def is_text(value: object) -> TypeGuard[str]:
     """Whether it is a text that can be written: JSON allows halves of characters."""
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def text_lines(path: Path, expected: str, encoding: str = "utf-8") -> list[str]:
-    """The lines of a text file of the source, in UTF-8 or what `encoding` or its first bytes say.
-
-    Raises SourceError that says what was `expected`.
-    """
-    try:
-        if not path.is_file() and path.exists():  # reading a pipe or a device would wait for ever
-            raise SourceError(f"{path}: not a file; expected {expected}")
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise SourceError(f"{path}: not found; expected {expected}") from None
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    elif content.startswith(codecs.BOM_UTF8):
-        encoding = "utf-8-sig"
-    try:
-        return content.decode(encoding).split("\n")  # not at U+2028, which JSON allows
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SourceError(
-            f"{path}, line {line}: not {encoding.upper()} (byte 0x{content[error.start]:02x}); store it as UTF-8, or "
-            "say what it is, such as --set encoding=cp1252"
-        ) from None
 
 
 def crop_to_box(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:

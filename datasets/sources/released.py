@@ -14,7 +14,9 @@ from typing import Any
 
 from datasets import storage
 from datasets.sources.pickles import PickleError, read_plain_pickle
+from datasets.sources.place import kind, read_bytes
 from datasets.sources.records import SourceError
+from datasets.sources.texts import unreadable
 from datasets.vocabulary import Vocabulary
 
 __all__ = ["Released", "read_captions_pickle", "read_released"]
@@ -37,7 +39,7 @@ def read_released(source: Path) -> Released:
     """The pickles under `source`. Raises SourceError where they are damaged or contradict one another."""
     captions_file = source / "captions.pickle"
     try:
-        numbered, vocabulary = read_captions_pickle(str(captions_file)) if captions_file.exists() else ({}, None)
+        numbered, vocabulary = read_captions_pickle(str(captions_file)) if kind(captions_file) else ({}, None)
         names: dict[str, str] = {}
         classes: dict[str, int] = {}
         captions: dict[str, tuple[str, ...]] = {}
@@ -75,12 +77,12 @@ def read_captions_pickle(url: str) -> tuple[dict[str, list[list[int]]], Vocabula
 
 
 def _list_of(path: Path, kind: type) -> list[Any]:
-    if not path.exists():
-        return []
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror})") from error
+        raise unreadable(path, error) from error
     values = read_plain_pickle(content, str(path))
     if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
         raise PickleError(f"{path}: expected a list of {kind.__name__}")

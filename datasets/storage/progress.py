@@ -35,6 +35,8 @@ def progress_bar(iterable: Any = None, *, line_seconds: float = _LINE_SECONDS, *
         return tqdm(iterable, dynamic_ncols=True, **options)
     many = options.get("unit", "it").removesuffix("s") + "s"
     shape = "{desc}: {n_fmt} of {total_fmt} " + many + ", {elapsed}, {remaining} left, {rate_fmt}{postfix}"
+    if iterable is None and options.get("total") is None:
+        shape = "{desc}: {n_fmt} " + many + ", {elapsed}, {rate_fmt}{postfix}"
     return tqdm(
         iterable,
         file=_Lines(sys.stderr),

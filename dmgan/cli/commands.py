@@ -151,7 +151,7 @@ def _generate(options: argparse.Namespace, config: Config, run: Run) -> None:
         raise ConfigError("generate: no captions; give --caption TEXT or --captions FILE")
     if options.count < 1:
         raise ConfigError(f"--count {options.count}: expected at least 1")
-    usable, warnings = check_captions(captions, run.read_tokenizer(config.model), config.evaluate.max_words)
+    usable, warnings = check_captions(captions, run.read_tokenizer(config), config.evaluate.max_words)
     for warning in warnings:
         print(f"dmgan: warning: {warning}", file=sys.stderr)
     try:

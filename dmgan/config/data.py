@@ -15,7 +15,7 @@ class Data(Section):
     url: str = key("", "packed dataset: a folder or s3://bucket/path", "network", "fixed", "path", "not searched")
     draw_birds: bool = key(False, "whether the drawn birds are made and packed at data.url", "not searched")
     local_s3: bool = key(False, "whether a local S3 server is started without AWS_ENDPOINT_URL", "not searched")
-    max_words: Positive = key(18, "T, words of a caption in training", "fixed")
+    max_words: Positive = key(18, "T, tokens of a caption in training: of a longer one random ones are kept", "fixed")
     loaders: Natural = key(0, "processes of a worker that decode images; 0: a thread of the worker")
     retries: Positive = key(8, "consecutive attempts without progress before a read fails")
     timeout_seconds: Rate = key(60.0, "seconds to wait for a response")

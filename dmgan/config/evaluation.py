@@ -39,7 +39,7 @@ class Evaluate(Section):
         False, "whether precision and recall are computed, which gathers all features", "scores"
     )
     weights: Literal["ema", "raw"] = key("ema", "weights scored: the generator's average, or as trained", "scores")
-    max_words: Positive = key(25, "T, words of a caption in evaluation", "scores")
+    max_words: Positive = key(25, "T, tokens of a caption in evaluation: of a longer one the first are kept", "scores")
     seed: Seed = key(0, "seed of captions, noise and distractors", "scores")
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ class Model(Section):
 
     architecture: str = key("dm-gan", "generator and its training step: a registered name (dmgan/architectures/)")
     memory: Literal["baseline", "m", "m_wg", "m_wg_rg"] = key("m_wg_rg", "memory of dm-gan, a row of Table 3")
-    text_encoder: str = key("lstm", "text encoder and its tokenizer: a registered name", "encoders")
+    text_encoder: str = key("lstm", "text encoder: a registered name", "encoders")
     word_dim: Positive = key(256, "N_w, word features", "encoders")
     image_dim: Positive = key(64, "N_r, image features")
     memory_dim: Positive = key(128, "N_m, features of a memory slot")

@@ -14,6 +14,7 @@ from dmgan.config.data import Data
 from dmgan.config.evaluation import Evaluate
 from dmgan.config.keys import Role, Section, key
 from dmgan.config.model import Model
+from dmgan.config.text import Text
 from dmgan.config.training import Objective, Optimizer, Pretrain, Train
 from dmgan.config.tune import Tune
 
@@ -26,6 +27,7 @@ class Config(Section):
     plugins: tuple[str, ...] = key((), "Python modules whose import registers further names for other keys")
     loggers: tuple[str, ...] = key(("tensorboard",), "what is told of training beside metrics.jsonl: registered names")
     data: Data = Data()
+    text: Text = Text()
     model: Model = Model()
     objective: Objective = Objective()
     optimizer: Optimizer = Optimizer()

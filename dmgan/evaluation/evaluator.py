@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets import storage
-from datasets.manifest import load_captions, load_manifest
+from datasets.captions import load_captions
+from datasets.manifest import load_manifest
 from datasets.stream import open_images
 from dmgan.config import Config
 from dmgan.evaluation.features import DAMSM, DamsmFeatures, FidelityFeatures
@@ -37,12 +38,11 @@ class UnseenCaptions:
     """Every caption of the test split, and which of them each generated image is of."""
 
     def __init__(self, url: str, seed: int) -> None:
-        captions = load_captions(url, SPLIT)
-        entries = captions.images
+        entries = list(load_captions(url, SPLIT))
         self.texts = [text for entry in entries for text in entry.captions]
         self.classes = np.array([entry.class_id for entry in entries for _ in entry.captions])
         self._order = np.random.default_rng([seed, 1]).permutation(len(self.texts))
-        self.class_names = captions.class_names
+        self.class_names = {entry.class_id: entry.class_name for entry in entries}
 
     def of(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """The numbers of the captions of images `indices`: all in an order drawn by the seed, again and again."""
@@ -62,7 +62,7 @@ class CaptionEncoder:
         texts = list(dict.fromkeys(self.captions.texts))
         where = {text: i for i, text in enumerate(texts)}
         self.distinct = np.array([where[text] for text in self.captions.texts])  # of each caption its distinct text
-        self.ids, self.lengths = caption_tensors(texts, run.read_tokenizer(config.model), config.evaluate.max_words)
+        self.ids, self.lengths = caption_tensors(texts, run.read_tokenizer(config), config.evaluate.max_words)
         self.fidelity = None if config.evaluate.features == DAMSM else FidelityFeatures(config.evaluate, device)
 
     @torch.no_grad()

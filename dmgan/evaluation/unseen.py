@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from datasets.manifest import load_captions, load_manifest
+from datasets.captions import load_captions
+from datasets.manifest import load_manifest
 from datasets.vocabulary import tokenize
 
 __all__ = ["Overlap", "overlap"]
@@ -46,23 +48,23 @@ def overlap(url: str) -> Overlap | None:
     manifest, _ = load_manifest(url)
     if not {"test", "train"} <= manifest.splits.keys():
         return None
-    seen, new = load_captions(url, "train", manifest), load_captions(url, "test", manifest)
-    texts = {text for entry in seen.images for text in entry.captions}
-    known = {tuple(tokenize(text)) for text in texts}
-    words = {word for text in known for word in text}
-    frequency: dict[str, int] = {}
-    captions = [tuple(tokenize(text)) for entry in new.images for text in entry.captions]
-    for text in captions:
-        for word in text:
-            frequency[word] = frequency.get(word, 0) + 1
-    untrained = sorted((word for word in frequency if word not in words), key=lambda word: (-frequency[word], word))
-    trained = {entry.class_id for entry in seen.images}
-    classes = {entry.class_id for entry in new.images}
+    captions, classes = list[tuple[str, ...]](), set[int]()
+    for entry in load_captions(url, "test", manifest):
+        captions += (tuple(tokenize(text)) for text in entry.captions)
+        classes.add(entry.class_id)
+    frequency = Counter(word for text in captions for word in text)
+    # Of training only what the test split has is kept: training may be too much to hold.
+    wanted, known, trained, words = set(captions), set[tuple[str, ...]](), set[int](), set[str]()
+    for entry in load_captions(url, "train", manifest):
+        texts = [tuple(tokenize(text)) for text in entry.captions]
+        known |= wanted.intersection(texts)
+        words |= frequency.keys() & {word for text in texts for word in text}
+        trained |= classes & {entry.class_id}
     return Overlap(
         classes=len(classes),
-        classes_in_training=len(classes & trained),
+        classes_in_training=len(trained),
         captions=len(captions),
         captions_in_training=sum(text in known for text in captions),
         words=len(frequency),
-        new_words=tuple(untrained),
+        new_words=tuple(sorted(frequency.keys() - words, key=lambda word: (-frequency[word], word))),
     )

@@ -77,12 +77,13 @@ def export_run(run_url: str, out: str) -> None:
     for i, discriminator in enumerate(discriminators.children() if discriminators is not None else ()):
         assert isinstance(discriminator, Discriminator)
         states[f"netD{i}"] = export_discriminator(discriminator)
+    vocabulary = run.read_tokenizer(config)
+    if not isinstance(vocabulary, Vocabulary):
+        raise StateDictError(f"text.tokenizer={config.text.tokenizer}: the authors' captions.pickle holds words")
     for name, state in states.items():
         buffer = io.BytesIO()
         torch.save(state, buffer)
         storage.write_bytes(storage.join(out, f"{name}.pth"), buffer.getvalue())
-    vocabulary = run.read_tokenizer(config.model)
-    assert isinstance(vocabulary, Vocabulary)  # `export` has refused other text encoders
     words = vocabulary.words
     numbered = [[], [], dict(enumerate(words)), {word: i for i, word in enumerate(words)}]
     storage.write_bytes(storage.join(out, "captions.pickle"), pickle.dumps(numbered, protocol=2))

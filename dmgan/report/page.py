@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,19 +11,21 @@ from markupsafe import Markup
 from PIL import Image
 
 from datasets import storage
+from datasets.pages.kit import LAYOUT, figure, percent, picture, render
 from dmgan.config import Config
 from dmgan.evaluation.record import Evaluation, read_evaluation
 from dmgan.evaluation.unseen import overlap
 from dmgan.model.generator import GeneratorOutput
 from dmgan.pixels import to_array
-from dmgan.report.kit import LAYOUT, figure, percent, picture, render
 from dmgan.report.scores import score_sections
 from dmgan.runs.metrics import MetricsLine
 from dmgan.runs.run import Run
 from dmgan.runs.samples import FixedSamples
 from dmgan.runs.words import top_words
 
-__all__ = ["write_report"]
+__all__ = ["TEMPLATES", "write_report"]
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 _WORD_ROWS = 4  # captions whose words are shown
 
@@ -50,7 +53,7 @@ def write_report(config: Config, run: Run, samples: FixedSamples, beside: Sequen
         "training": _training(run.read_metrics()),
         **score_sections(run, beside),
     }
-    storage.write_bytes(run.path("report.html"), render("run.html", context))
+    storage.write_bytes(run.path("report.html"), render("run.html", context, [TEMPLATES]))
     return run.path("report.html")
 
 

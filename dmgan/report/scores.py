@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from datasets import storage
+from datasets.pages.kit import LAYOUT, figure, percent, picture
 from dmgan.evaluation.metrics import Score, metrics
 from dmgan.evaluation.protocol import differences
 from dmgan.evaluation.record import Evaluation, evaluations_of, read_evaluation
-from dmgan.report.kit import LAYOUT, figure, percent, picture
 from dmgan.runs.run import Run
 
 __all__ = ["PUBLISHED", "score_sections"]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from dmgan.config import Config, ConfigError
-from dmgan.model.text_encoders import Tokenizer
+from dmgan.model.tokenizers import Tokenizer
 from dmgan.pixels import to_array
 from dmgan.runs.run import Run
 from dmgan.runs.samples import caption_grid, generate
@@ -44,7 +44,7 @@ def check_captions(captions: Sequence[str], tokenizer: Tokenizer, max_words: int
         else:
             warnings.append(f"caption {caption!r}: none of its words is in the vocabulary; nothing is drawn of it")
         if known > max_words:
-            warnings.append(f"caption {caption[:60]!r}…: cut to {max_words} of its {known} words")
+            warnings.append(f"caption {caption[:60]!r}…: cut to evaluate.max_words={max_words} of its {known} tokens")
     if unknown:
         warnings.append(f"not in the vocabulary and left out: {', '.join(unknown)}")
     if not usable:
@@ -58,7 +58,7 @@ def generate_files(config: Config, run: Run, captions: Sequence[str], out: Path,
     Also words.txt, the words the memory wrote and read for each caption. Raises UnknownWordsError for a caption
     without a known word, ConfigError where `out` holds images of another call.
     """
-    tokenizer = run.read_tokenizer(config.model)
+    tokenizer = run.read_tokenizer(config)
     numbers, lengths = caption_tensors(captions, tokenizer, config.evaluate.max_words)
     names = [_names(row, caption, count) for row, caption in enumerate(captions)]
     _check_folder(out, {name for of_caption in names for name in of_caption})

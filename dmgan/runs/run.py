@@ -25,7 +25,8 @@ from dmgan.architectures import build_gan_discriminators, build_generator
 from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.model.build import Encoders, build_encoders
 from dmgan.model.generator import Generator
-from dmgan.model.text_encoders import Tokenizer, text_encoders
+from dmgan.model.text_encoders import read_tokenizer
+from dmgan.model.tokenizers import Tokenizer
 from dmgan.runs.metrics import MetricsLine
 
 __all__ = ["GeneratorRecord", "Run", "generator_json", "read_weights"]
@@ -83,21 +84,24 @@ class Run:
             lines = storage.read_bytes(self.path("metrics.jsonl")).splitlines()
             return [MetricsLine.model_validate_json(line) for line in lines if line]
 
-    def read_tokenizer(self, model: Model) -> Tokenizer:
+    def read_tokenizer(self, config: Config) -> Tokenizer:
         """The tokenizer of the run's text encoder."""
         content = self._needed("vocabulary.json", "pretrain")
         with self._well_formed("vocabulary.json"):
-            return text_encoders.get(model.text_encoder).read_tokenizer(content)
+            return read_tokenizer(content, config)
+
+    def save_tokenizer(self, tokenizer: Tokenizer) -> None:
+        storage.write_bytes(self.path("vocabulary.json"), tokenizer.to_json().encode())
 
     def save_encoders(self, encoders: Encoders, tokenizer: Tokenizer) -> None:
         """The encoders last: where they are, the tokenizer is."""
-        storage.write_bytes(self.path("vocabulary.json"), tokenizer.to_json().encode())
+        self.save_tokenizer(tokenizer)
         storage.write_bytes(self.path("encoders.safetensors"), _tensors(encoders))
 
     def load_encoders(self, config: Config) -> Encoders:
         """The run's encoders, frozen and in evaluation mode."""
         tensors = self._needed("encoders.safetensors", "pretrain")
-        encoders = build_encoders(config.model, len(self.read_tokenizer(config.model)))
+        encoders = build_encoders(config.model, len(self.read_tokenizer(config)))
         with self._well_formed("encoders.safetensors"):
             encoders.load_state_dict(_finite(safetensors.torch.load(tensors)))
         return encoders.eval().requires_grad_(False)

@@ -11,11 +11,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from datasets.manifest import load_captions, load_manifest
+from datasets.captions import load_captions
+from datasets.manifest import load_manifest
 from dmgan.config import Config
 from dmgan.model.build import Encoders
 from dmgan.model.generator import GeneratorOutput
-from dmgan.model.text_encoders import Tokenizer
+from dmgan.model.tokenizers import Tokenizer
 from dmgan.pixels import to_array
 from dmgan.runs.run import Run
 from dmgan.training.batch import caption_tensors
@@ -62,7 +63,7 @@ class FixedSamples:
 
 def samples_of(config: Config, run: Run, encoders: Encoders) -> FixedSamples:
     """The run's fixed captions and noise."""
-    return FixedSamples(encoders, run.read_tokenizer(config.model), sample_captions(config.data.url), config)
+    return FixedSamples(encoders, run.read_tokenizer(config), sample_captions(config.data.url), config)
 
 
 def sample_captions(url: str) -> list[str]:
@@ -70,7 +71,7 @@ def sample_captions(url: str) -> list[str]:
     chosen: dict[int, str] = {}
     manifest, _ = load_manifest(url)
     split = "test" if "test" in manifest.splits else "train"
-    for entry in load_captions(url, split, manifest).images:
+    for entry in load_captions(url, split, manifest):
         chosen.setdefault(entry.class_id, entry.captions[0])
     step = max(1, len(chosen) // FixedSamples.ROWS)
     return list(chosen.values())[::step][: FixedSamples.ROWS]

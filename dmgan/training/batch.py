@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datasets.errors import UserError
 from datasets.stream import Batch
-from dmgan.model.text_encoders import Tokenizer
+from dmgan.model.tokenizers import Tokenizer
 
 __all__ = ["TrainingBatch", "UnknownWordsError", "caption_tensors", "to_device", "tokenised"]
 

@@ -14,6 +14,7 @@ import torch
 
 from datasets import storage
 from datasets.cache import ShardCache
+from datasets.index import load_index
 from datasets.manifest import Manifest, load_manifest
 from datasets.packing.pack import PackOptions, pack
 from datasets.storage import MissingError, Retry, StorageError
@@ -73,7 +74,8 @@ def test_a_cut_connection_goes_on_from_the_byte_where_it_stopped(
     assert same(stream(URL, QUICK), expected)
     asked: dict[str, list[tuple[int, int]]] = {}
     for path, first, last in proxy.ranges:
-        asked.setdefault(path, []).append((first, last))
+        if path.endswith(".tar"):
+            asked.setdefault(path, []).append((first, last))
     assert len(asked) == len(packed[1].splits["train"].shards) == 6
     for spans in asked.values():
         assert [first for first, _ in spans] == [3000 * i for i in range(len(spans))]  # never a byte twice
@@ -117,7 +119,7 @@ def test_refused_connections_are_waited_for(proxy: Proxy, expected: list[dict[st
 def test_a_bucket_that_stays_away_ends_in_one_line(proxy: Proxy, server: dict[str, str]) -> None:
     proxy.fault = lambda number, path: Fault(status=503)
     with pytest.raises(
-        DatasetError, match=r"s3://bucket/birds/train-00000\d.tar: cannot be reached at http://127"
+        DatasetError, match=r"s3://bucket/birds/train-00000\d\.[a-z.]+: cannot be reached at http://127"
     ) as e:
         stream(URL, QUICK)
     assert "\n" not in str(e.value) and "reduce your request rate" in str(e.value)
@@ -144,7 +146,7 @@ def test_what_does_not_pass_is_named_or_counted(proxy: Proxy, cub_source: Path, 
     if how == "missing":
         storage.remove(bad)
     elif how == "truncated":
-        storage.write_bytes(bad, storage.read_bytes(bad)[: shards[2].offsets[5]])
+        storage.write_bytes(bad, storage.read_bytes(bad)[: load_index(url, shards[2]).span(5, 6)[0]])
     else:
         storage.write_bytes(bad, bytes(len(storage.read_bytes(bad))))
     words = {"missing": "not found", "truncated": "is shorter than", "wrong": "not the one that was packed"}[how]
@@ -204,11 +206,13 @@ def test_the_cache_asks_once_for_a_shard_and_heals(
     for _ in range(2):
         assert same(stream(URL, options), expected)
     shards = packed[1].splits["train"].shards
-    assert sorted(proxy.ranges) == sorted((f"/bucket/birds/{s.name}", 0, s.size - 1) for s in shards)
+    asked = [entry for entry in proxy.ranges if entry[0].endswith(".tar")]
+    assert sorted(asked) == sorted((f"/bucket/birds/{s.name}", 0, s.size - 1) for s in shards)
     damaged = tmp_path / "cache" / f"{shards[3].sha256}.tar"
     damaged.write_bytes(bytes(shards[3].size))
     assert same(stream(URL, options), expected)
-    assert len(proxy.ranges) == 7 and damaged.read_bytes() != bytes(shards[3].size)
+    assert sum(entry[0].endswith(".tar") for entry in proxy.ranges) == 7
+    assert damaged.read_bytes() != bytes(shards[3].size)
 
 
 def test_a_damaged_shard_costs_its_damaged_sample_alone_with_a_cache_too(
@@ -217,7 +221,7 @@ def test_a_damaged_shard_costs_its_damaged_sample_alone_with_a_cache_too(
     url = "s3://bucket/flipped"
     shard = other_dataset(cub_source, url).splits["train"].shards[1]
     content = bytearray(storage.read_bytes(storage.join(url, shard.name)))
-    content[shard.offsets[3] + 1700] ^= 1
+    content[load_index(url, shard).span(3, 4)[0] + 1700] ^= 1
     storage.write_bytes(storage.join(url, shard.name), bytes(content))
     skipped = Skipped()
     cache = ShardCache(tmp_path, 10**9)

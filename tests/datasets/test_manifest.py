@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from datasets.manifest import Manifest, ManifestError, load_captions, load_manifest
+from datasets.captions import load_captions
+from datasets.index import load_index
+from datasets.manifest import Manifest, ManifestError, load_manifest
 
 
 @pytest.fixture
@@ -20,13 +22,26 @@ def copy(packed: tuple[str, Manifest], tmp_path: Path) -> Path:
 
 
 def test_captions_that_were_changed_are_refused(copy: Path) -> None:
-    path = copy / "test-captions.json"
+    path = copy / "test-000001.captions.jsonl"
     text = path.read_text()
     assert "bird" in text
     path.write_text(text.replace("bird", "fish", 1))
-    with pytest.raises(ManifestError, match=r"test-captions.json: has another checksum than the manifest's"):
-        load_captions(str(copy), "test")
-    assert load_captions(str(copy), "train").images
+    with pytest.raises(ManifestError, match=r"test-000001.captions.jsonl: has another checksum than the manifest's"):
+        list(load_captions(str(copy), "test"))
+    assert len(list(load_captions(str(copy), "train"))) == 40
+
+
+def test_an_index_or_a_table_of_shards_that_was_changed_is_refused(copy: Path) -> None:
+    shard = load_manifest(str(copy))[0].split("train").shards[2]
+    index = copy / shard.index
+    content = index.read_bytes()
+    index.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ManifestError, match=r"train-000002.index.npy: has another checksum than the manifest's"):
+        load_index(str(copy), shard)
+    table = copy / "test-shards.npy"
+    table.write_bytes(table.read_bytes()[:-4])
+    with pytest.raises(ManifestError, match=r"test-shards.npy: has another checksum than the manifest's"):
+        load_manifest(str(copy))
 
 
 def change(key: str, value: object) -> Callable[[dict[str, Any]], None]:
@@ -42,22 +57,20 @@ def change(key: str, value: object) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (change("splits.train.shards", []), "its shards hold 0 samples, not 40"),
         (change("splits.train.samples", 41), "its shards hold 40 samples, not 41"),
         (change("splits.train.samples", "40"), "valid integer"),
         (change("splits.train.captions", 3), "cannot be"),
         (change("splits.train.classes", 0), "cannot be"),
-        (change("splits.train.shards.0.offsets", [0, 5, 3]), "do not fit together"),
-        (change("splits.train.shards.0.name", "../x.tar"), "expected the name of a file"),
-        (change("splits.train.shards.0.size", None), "valid integer"),
-        (change("splits.train.shards.0.crc32", [1]), "do not fit together"),
+        (change("splits.train.shards_sha256", None), "valid string"),
+        (change("splits.train.shards_sha256", "0" * 64), "train-shards.npy: has another checksum"),
+        (change("splits.dev", {}), "splits.dev"),
         (change("splits", {}), "has no splits"),
         (change("splits", []), "splits: input should be an object"),
         (change("resolution", 0), "images of 0 pixels"),
         (change("resolution", 1.5), "valid integer"),
         (change("vocabulary_size", 3), "words, the manifest says 3"),
         (change("unknown", 1), "unknown"),
-        (change("format", "dmgan-dataset-1"), "pack the dataset again"),
+        (change("format", "dmgan-dataset-3"), "pack the dataset again"),
         (change("format", None), "names no format"),
     ],
 )

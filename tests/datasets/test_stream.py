@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -15,19 +15,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.manifest import Manifest, Shard, Split, load_captions, load_manifest
+from datasets.captions import load_captions
+from datasets.index import index_bytes, load_index
+from datasets.manifest import Manifest, Shard, ShardTable, Split, load_manifest, write_manifest
 from datasets.packing import verify
 from datasets.packing.pack import PackOptions, pack
 from datasets.plan import BLOCK_SAMPLES, Leg, batches_per_worker, plan_epoch, segments
 from datasets.sources import cub
-from datasets.sources.records import Source
+from datasets.sources.records import Source, records_of
 from datasets.storage import Retry
 from datasets.stream import DatasetError, ReadOptions, Skipped, open_images, open_stream
 
 
 def synthetic_split(sizes: list[int]) -> Split:
-    shards = tuple(Shard(f"{i}.tar", "", n * 10, tuple(range(0, n * 10, 10)), (0,) * n) for i, n in enumerate(sizes))
-    return Split(sum(sizes), sum(sizes), 1, shards, captions_sha256="")
+    none = "0" * 64
+    shards = [Shard(f"train-{i:06d}.tar", n, n * 10, none, none, none) for i, n in enumerate(sizes)]
+    return Split(sum(sizes), sum(sizes), 1, ShardTable.of("train", shards))
 
 
 SIZES = st.lists(st.one_of(st.just(1), st.integers(1, 40), st.integers(1, 3000)), min_size=1, max_size=12)
@@ -145,7 +148,7 @@ def test_all_images_of_a_split_each_once(packed: tuple[str, Manifest]) -> None:
 @pytest.mark.parametrize("shard_samples", [1, 40])
 def test_one_sample_a_shard_and_one_shard_of_all(cub_source: Path, tmp_path: Path, shard_samples: int) -> None:
     whole = cub.read(cub_source)
-    source = Source("some", tuple(r for r in whole.records if r.split == "train")[:13])
+    source = Source("some", [r for r in records_of(whole) if r.split == "train"][:13])
     options = PackOptions(resolution=32, shard_samples=shard_samples, processes=1)
     pack(source, str(tmp_path), options, progress=False)
     for world, batch_size in ((1, 1), (2, 3), (5, 2), (13, 1)):
@@ -195,7 +198,8 @@ SKIP = ReadOptions(on_bad_shard="skip", retry=Retry(first_wait=0.001))
 def test_a_damaged_shard_is_named(copy: Path, packed: tuple[str, Manifest]) -> None:
     shard = packed[1].splits["train"].shards[2]
     content = bytearray((copy / shard.name).read_bytes())
-    content[shard.offsets[3] : shard.offsets[3] + 300] = bytes(300)
+    start, _ = load_index(str(copy), shard).span(3, 4)
+    content[start : start + 300] = bytes(300)
     (copy / shard.name).write_bytes(content)
     with pytest.raises(DatasetError, match=rf"{shard.name}: 1 of the samples 0–6 have other checksums"):
         list(open_stream(str(copy), split="train", batch_size=4))
@@ -239,20 +243,24 @@ def test_a_wrong_object_in_the_place_of_a_shard_is_named(copy: Path, packed: tup
 
 def break_images(url: Path, split: str, numbers: set[int]) -> None:
     """Make images undecodable as if they had been packed so: the checksums are theirs."""
-    raw = json.loads((url / "manifest.json").read_text())
-    position = 0
-    for shard in raw["splits"][split]["shards"]:
-        content = bytearray((url / shard["name"]).read_bytes())
-        ends = [*shard["offsets"][1:], len(content)]
-        for i, (start, end) in enumerate(zip(shard["offsets"], ends, strict=True)):
-            if position in numbers:
+    manifest, _ = load_manifest(str(url))
+    part, shards = manifest.splits[split], []
+    for shard, first in zip(part.shards, part.starts.tolist(), strict=True):
+        content, index = bytearray((url / shard.name).read_bytes()), load_index(str(url), shard)
+        sums = index.crc32.tolist()
+        for i in range(shard.samples):
+            if first + i in numbers:
+                start, end = index.span(i, i + 1)
                 picture = content.index(b"\xff\xd8\xff", start)
                 content[picture + 20 : picture + 600] = bytes(580)
-                shard["crc32"][i] = zlib.crc32(content[start:end])
-            position += 1
-        (url / shard["name"]).write_bytes(content)
-        shard["sha256"] = hashlib.sha256(content).hexdigest()
-    (url / "manifest.json").write_text(json.dumps(raw))
+                sums[i] = zlib.crc32(content[start:end])
+        rows = index_bytes(index.offsets.tolist(), sums)
+        (url / shard.name).write_bytes(content)
+        (url / shard.index).write_bytes(rows)
+        checksums = {"sha256": hashlib.sha256(content).hexdigest(), "index_sha256": hashlib.sha256(rows).hexdigest()}
+        shards.append(replace(shard, **checksums))
+    splits = {**manifest.splits, split: replace(part, shards=ShardTable.of(split, shards))}
+    write_manifest(str(url), replace(manifest, splits=splits))
 
 
 @pytest.mark.parametrize("loaders", [0, 1])
@@ -279,7 +287,7 @@ def test_an_image_that_does_not_decode_is_replaced_and_counted(copy: Path, loade
 def test_a_broken_image_alone_in_its_block_is_replaced_from_elsewhere(copy: Path) -> None:
     for rank in range(40):  # one sample a worker
         (batch,) = open_stream(str(copy), split="train", batch_size=1, rank=rank, world_size=40)
-        if batch.keys == [load_captions(str(copy), "train").images[3].key]:
+        if batch.keys == [next(islice(load_captions(str(copy), "train"), 3, None)).key]:
             break
     break_images(copy, "train", {3})
     skipped = Skipped()
@@ -293,15 +301,15 @@ def test_verify_names_what_is_wrong(copy: Path, capsys: pytest.CaptureFixture[st
     train = manifest.splits["train"].shards
     break_images(copy, "test", {0})
     content = bytearray((copy / train[1].name).read_bytes())
-    content[train[1].offsets[2] + 700] ^= 1
+    content[load_index(str(copy), train[1]).span(2, 3)[0] + 700] ^= 1
     (copy / train[1].name).write_bytes(content)
     (copy / train[2].name).write_bytes(b"short")
     (copy / train[3].name).unlink()
-    (copy / "train-captions.json").write_text("[]")
+    (copy / train[0].captions).write_text("[]")
     assert verify.main([str(copy)]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("datasets.verify: ")]
     for expected in (
-        "train-captions.json: has another checksum",
+        f"{train[0].captions}: has another checksum",
         f"{train[1].name}: has another checksum than the manifest's (samples 2)",
         f"{train[2].name}: has 5 bytes, the manifest says",
         f"{train[3].name}: not found",
@@ -326,4 +334,4 @@ def test_our_datasets_wins_over_a_foreign_one(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert plain.returncode == 0 and "cub|coco|folder|birds" in plain.stdout, plain.stderr
+    assert plain.returncode == 0 and "[FORMAT] SOURCE DEST" in plain.stdout, plain.stderr

@@ -50,7 +50,7 @@ def test_what_is_no_vocabulary_is_refused(text: str) -> None:
 
 
 def test_numbers_and_back() -> None:
-    vocabulary = Vocabulary.build(["a red bird", "a blue bird with wings"])
+    vocabulary = Vocabulary.of(word for text in ("a red bird", "a blue bird with wings") for word in tokenize(text))
     assert vocabulary.words[0] == "<end>" and len(vocabulary) == 7
     numbers = vocabulary.encode("A blue, unheard-of bird")
     assert vocabulary.decode(numbers) == ["a", "blue", "bird"] and 0 not in numbers

@@ -123,11 +123,11 @@ def test_unknown_names_list_what_is_registered_before_anything_starts(
 
 
 def test_an_unknown_format_and_objective_list_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from datasets.packing.pack import main as pack
+    from datasets.packing.command import main as pack
     from dmgan.launch import main
 
-    assert pack(["parquet", str(tmp_path), str(tmp_path / "out")]) == 2
-    assert "FORMAT=parquet: no such format; registered are cub, birds, coco, folder" in capsys.readouterr().err
+    assert pack(["tiff", str(tmp_path), str(tmp_path / "out")]) == 2
+    assert "FORMAT=tiff: no such format; registered are cub, birds, folder, coco" in capsys.readouterr().err
     objective = ["--set", "tune.objective=beauty"]
     assert main(["tune", "--search", "tiny", "--storage", str(tmp_path), *objective]) == 2
     assert "tune.objective=beauty: no metric gives it; expected inception_score, fid," in capsys.readouterr().err

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from datasets.pages.kit import LAYOUT
 from dmgan.evaluation.metrics import Score
-from dmgan.report.kit import LAYOUT
 from tune.results import Rung
 from tune.space import Parameter
 

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from datasets import storage
+from datasets.pages.kit import figure, picture, render
 from dmgan.config import ConfigError, with_values
 from dmgan.pixels import to_array
-from dmgan.report.kit import figure, picture, render
 from dmgan.runs.run import Run
 from dmgan.runs.samples import FixedSamples
 from tune.report import figures
@@ -150,5 +150,5 @@ def _images(sweep: WholeSweep, trial: Trial) -> tuple[list[str], Any]:
     run = trial_run(sweep.run, trial.id)
     config = with_values(run.read_config(), {"train.seed": 0})  # the noise of all
     # The captions were noted at the start: the bucket need not be there for the report.
-    samples = FixedSamples(run.load_encoders(config), run.read_tokenizer(config.model), sweep.state.captions, config)
+    samples = FixedSamples(run.load_encoders(config), run.read_tokenizer(config), sweep.state.captions, config)
     return samples.captions, to_array(samples.output(run.load_generator()).images[-1])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -11,15 +12,20 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from datasets.manifest import Manifest, ManifestError, check_shards, load_captions, load_manifest
-from datasets.packing.pack import PackOptions, main, pack
+from datasets.captions import load_captions
+from datasets.index import load_index
+from datasets.manifest import Manifest, ManifestError, check_shards, load_manifest
+from datasets.packing.command import main
+from datasets.packing.pack import PackOptions, pack
+from datasets.packing.units import units_of
 from datasets.sources import birds, coco, cub, folder
-from datasets.sources.records import SourceError
+from datasets.sources.records import Entries, Entry, Record, Rejection, Source, SourceError, records_of
 from datasets.stream import open_images
 
 SMALL = PackOptions(resolution=64, shard_samples=7, processes=1)
@@ -38,20 +44,20 @@ def test_the_manifest_says_what_is_there(packed: tuple[str, Manifest], cub_sourc
     assert (manifest.stored_size, manifest.resolution) == (76, 64)
     assert manifest.vocabulary_size == len(vocabulary)
     assert hashlib.sha256((Path(url) / "vocabulary.json").read_bytes()).hexdigest() == manifest.vocabulary_sha256
-    named = {"manifest.json", "vocabulary.json", "rejected.jsonl", "train-captions.json", "test-captions.json"}
+    named = {"manifest.json", "vocabulary.json", "rejected.jsonl", "train-shards.npy", "test-shards.npy"}
     for split in manifest.splits.values():
         for shard in split.shards:
-            named.add(shard.name)
+            named |= {shard.name, shard.index, shard.captions}
             content = (Path(url) / shard.name).read_bytes()
             assert (len(content), hashlib.sha256(content).hexdigest()) == (shard.size, shard.sha256)
             with tarfile.open(Path(url) / shard.name) as tar:
                 starts = [member.offset for member in tar if member.name.endswith(".jpg")]
-            assert starts == list(shard.offsets)
+            assert starts == load_index(url, shard).offsets.tolist()
     assert set(files_of(url)) == named
     check_shards(url, manifest)
-    captions = load_captions(url, "test").images
+    captions = list(load_captions(url, "test"))
     assert len(captions) == 30 and all(len(entry.captions) == 10 for entry in captions)
-    assert {r.captions for r in cub.read(cub_source, birds.NAME).records if r.split == "test"} == {
+    assert {r.captions for r in records_of(cub.read(cub_source, birds.NAME)) if r.split == "test"} == {
         e.captions for e in captions
     }
 
@@ -63,25 +69,42 @@ def test_any_number_of_processes_packs_the_same_bytes(
     assert files_of(tmp_path) == files_of(packed[0])
 
 
-def test_a_killed_pack_goes_on_to_the_same_bytes(cub_source: Path, tmp_path: Path) -> None:
-    pack(cub.read(cub_source), str(tmp_path / "undisturbed"), SMALL, progress=False)
+@pytest.mark.parametrize("done", ["unit-*.json", "*.tar.json"], ids=["reading", "storing"])
+def test_a_killed_pack_goes_on_to_the_same_bytes(cub_source: Path, tmp_path: Path, done: str) -> None:
+    source = shutil.copytree(cub_source, tmp_path / "cub")
+    pack(cub.read(source), str(tmp_path / "undisturbed"), SMALL, progress=False)
     sets = [f"--set={key}" for key in ("resolution=64", "shard_samples=7", "processes=2")]
-    command = [sys.executable, "-m", "datasets.pack", "cub", str(cub_source), str(tmp_path / "out"), *sets]
+    command = [sys.executable, "-m", "datasets.pack", "cub", str(source), str(tmp_path / "out"), *sets]
     state = tmp_path / "out" / ".packing"
     first = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
-    while not list(state.glob("*.json")):
+    while not list(state.glob(done)):
         assert first.poll() is None
-        time.sleep(0.01)
+        time.sleep(0.001)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     assert not (tmp_path / "out" / "manifest.json").exists()
     with pytest.raises(SourceError, match="holds an unfinished pack of another source or other settings"):
-        pack(cub.read(cub_source, birds.NAME), str(tmp_path / "out"), PackOptions(resolution=32), progress=False)
-    done = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")}
-    kept = {path.name.removesuffix(".json") for path in state.glob("*.json")}
-    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+        pack(cub.read(source, birds.NAME), str(tmp_path / "out"), PackOptions(resolution=32), progress=False)
+    stored = {path.name.removesuffix(".json") for path in state.glob("*.tar.json")}
+    written = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in stored}
+    (whole, rest) = units_of(cub.read(source))
+    for unit in (whole, rest):
+        if (state / f"{unit.name}.json").exists():  # what was read of it is not read again
+            for record in unit.read():
+                assert isinstance(record, Record)
+                Path(record.image.name).write_bytes(bytes(record.image.size))
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
     assert files_of(tmp_path / "out") == files_of(tmp_path / "undisturbed")
-    assert all((tmp_path / "out" / name).stat().st_mtime_ns == done[name] for name in kept)
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in stored} == written
+
+
+@pytest.mark.distributed
+def test_the_tasks_of_a_ray_cluster_pack_the_same_bytes(
+    packed: tuple[str, Manifest], cub_source: Path, tmp_path: Path
+) -> None:
+    pack(cub.read(cub_source, birds.NAME), str(tmp_path), SMALL, progress=False, tasks=2)
+    assert files_of(tmp_path) == files_of(packed[0])
 
 
 def test_the_pool_of_a_killed_pack_ends(cub_source: Path, tmp_path: Path) -> None:
@@ -171,6 +194,38 @@ def test_the_command_line(cub_source: Path, tmp_path: Path, capsys: pytest.Captu
     assert len(errors) == 8 and all(line.startswith("datasets.pack: ") for line in errors), errors
 
 
+def test_a_source_that_changes_while_a_pack_is_unfinished_is_read_again_where_it_did(
+    cub_source: Path, tmp_path: Path
+) -> None:
+    source, out = shutil.copytree(cub_source, tmp_path / "cub"), str(tmp_path / "out")
+
+    class KilledError(Exception):
+        pass
+
+    def stops_before_the_end() -> Iterator[Entry]:
+        yield from records_of(cub.read(source))[:64]
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        pack(Source("CUB-200-2011", Entries(stops_before_the_end)), out, SMALL, progress=False)
+    (caption,) = (source / "text").glob("001*/*_0.txt")
+    caption.write_text("a bird that was renamed\n")
+    pack(cub.read(source), out, SMALL, progress=False)
+    pack(cub.read(source), str(tmp_path / "undisturbed"), SMALL, progress=False)
+    assert files_of(out) == files_of(tmp_path / "undisturbed")
+
+
+def test_a_source_of_which_nothing_can_be_packed_ends_early(tmp_path: Path) -> None:
+    def endless() -> Iterator[Entry]:
+        for i in itertools.count():
+            assert i < 100_000
+            yield Rejection(f"{i}.jpg", "not a readable image")
+
+    with pytest.raises(SourceError, match=r"of the first \d+ images rejected; the first: 0.jpg: not a readable image"):
+        pack(Source("endless", Entries(endless)), str(tmp_path), SMALL, progress=False)
+    assert (tmp_path / "rejected.jsonl").exists() and not (tmp_path / "manifest.json").exists()
+
+
 # What is left out -----------------------------------------------------------------------------------------------------
 
 
@@ -220,7 +275,7 @@ def test_what_cannot_be_packed_is_listed_with_the_reason(tmp_path: Path, capsys:
     assert [reason.split(": ")[1].split("'")[0] for reason in named] == ["leads out of the folder", "split "]
     assert "nothing is left of it in its box" in reasons["p9.png", None]
     manifest, _ = load_manifest(str(out))
-    kept = {e.key: e.captions for split in manifest.splits for e in load_captions(str(out), split).images}
+    kept = {e.key: e.captions for split in manifest.splits for e in load_captions(str(out), split)}
     assert set(kept) == {f"photos/p{i}" for i in (0, 3, 5, 7, 8, 10, 11)}
     assert kept["photos/p5"] == ("a picture",)
 
@@ -242,18 +297,24 @@ def test_a_folder_with_a_csv_is_read_as_one_with_jsonl(tmp_path: Path) -> None:
                 writer.writerow([row["image"], caption, row["split"], row["class"], "1 2 20 20"])
 
     def of(root: Path) -> list[tuple[object, ...]]:
-        return [(r.key, r.split, r.box, r.captions, r.class_id) for r in folder.read(root).records]
+        return [(r.key, r.split, r.box, r.captions, r.class_name) for r in records_of(folder.read(root))]
 
     assert of(first) == of(second)
-    assert {record[4] for record in of(first)} == {0, 1} and sum(record[1] == "test" for record in of(first)) == 3
+    assert {record[4] for record in of(first)} == {"c0", "c1"} and sum(record[1] == "test" for record in of(first)) == 3
 
 
 def test_a_folders_drawn_split_stays_when_images_are_added(tmp_path: Path) -> None:
     source = images_folder(tmp_path, 60)
-    write_jsonl(source, rows_of(40))
-    before = {r.key: r.split for r in folder.read(source, PackOptions(test_share=0.3)).records}
-    write_jsonl(source, rows_of(60))
-    after = {r.key: r.split for r in folder.read(source, PackOptions(test_share=0.3)).records}
+
+    def splits(count: int) -> dict[str, str]:
+        write_jsonl(source, rows_of(count))
+        out = str(tmp_path / str(count))
+        manifest = pack(
+            folder.read(source), out, PackOptions(resolution=16, test_share=0.3, processes=1), progress=False
+        )
+        return {entry.key: split for split in manifest.splits for entry in load_captions(out, split)}
+
+    before, after = splits(40), splits(60)
     assert before.items() <= after.items() and 5 < sum(split == "test" for split in after.values()) < 35
 
 
@@ -274,7 +335,7 @@ def test_a_folders_table_in_the_ways_that_people_write_it(tmp_path: Path) -> Non
     images_folder(tmp_path)
     table = tmp_path / "captions.csv"
     table.write_text("image,caption,split\n./photos/p0.png,one,\nphotos/p0.png,two,test\n", encoding="utf-8-sig")
-    (record,) = folder.read(tmp_path).records
+    (record,) = records_of(folder.read(tmp_path))
     assert (record.captions, record.split) == (("one", "two"), "test")
     table.write_text('image,caption\nphotos/p0.png,"one\nphotos/p1.png,two\n')
     with pytest.raises(SourceError, match="not CSV"):  # not one caption of the rest of the table
@@ -325,8 +386,8 @@ def test_coco_is_read_from_its_official_files(tmp_path: Path) -> None:
     manifest, _ = load_manifest(str(tmp_path / "out"))
     assert (manifest.splits["train"].samples, manifest.splits["test"].samples) == (6, 4)
     assert manifest.splits["test"].captions == 12 and manifest.splits["test"].classes == 4
-    entry = load_captions(str(tmp_path / "out"), "test").images[2]
-    assert entry.key == "COCO_val2014_000000000002" and sorted(entry.captions)[0] == "a thing here"
+    (entry,) = (e for e in load_captions(str(tmp_path / "out"), "test") if e.key == "COCO_val2014_000000000002")
+    assert sorted(entry.captions)[0] == "a thing here"
     (tmp_path / "coco" / "annotations" / "captions_val2014.json").write_text('{"images": []}')
     with pytest.raises(SourceError, match=r"captions_val2014.json: not COCO's captions"):
         coco.read(tmp_path / "coco")
@@ -348,14 +409,13 @@ def test_released_pickles_give_split_order_classes_and_the_words_numbers(cub_sou
     numbered = [captions["train"], captions["test"], dict(enumerate(words)), {w: i for i, w in enumerate(words)}]
     (tmp_path / "captions.pickle").write_bytes(pickle.dumps(numbered, protocol=2))
     source = cub.read(tmp_path)
-    assert [(r.split, r.class_id) for r in source.records] == [("train", 7)] * 6 + [("test", 7)] * 3
-    assert [Path(r.image.name).stem for r in source.records] == [
-        Path(s).name for s in (*parts["train"], *parts["test"])
-    ]
+    records = records_of(source)
+    assert [(r.split, r.class_id) for r in records] == [("train", 7)] * 6 + [("test", 7)] * 3
+    assert [Path(r.image.name).stem for r in records] == [Path(s).name for s in (*parts["train"], *parts["test"])]
     assert source.vocabulary is not None and source.vocabulary.words == tuple(words)
-    assert len(source.records[0].captions) == 10  # text/ says more than the numbers do
+    assert len(records[0].captions) == 10  # text/ says more than the numbers do
     (tmp_path / "text").unlink()
-    assert cub.read(tmp_path).records[0].captions == ("this bird is", "a bird")
+    assert records_of(cub.read(tmp_path))[0].captions == ("this bird is", "a bird")
     pack(cub.read(tmp_path), str(tmp_path / "out"), PackOptions(resolution=32, processes=1), progress=False)
     assert load_manifest(str(tmp_path / "out"))[1].words == tuple(words)
     (tmp_path / "test" / "class_info.pickle").write_bytes(pickle.dumps([7]))

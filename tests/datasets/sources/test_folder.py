@@ -6,14 +6,14 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from datasets.manifest import load_captions, load_manifest
-from datasets.packing.pack import main
-from datasets.sources import coco, folder
+from datasets.sources import folder, imagefolder
 from datasets.sources.options import PackOptions
-from datasets.sources.records import Record, SourceError
+from datasets.sources.records import Note, Record, Rejection, SourceError, records_of
 
 
 def pictures(root: Path, *names: str) -> Path:
@@ -29,15 +29,11 @@ def jsonl(root: Path, *rows: dict[str, object]) -> None:
 
 def read(root: Path, **options: object) -> tuple[dict[str, tuple[str, ...]], list[tuple[str, str | None]]]:
     """Captions by image, and reasons with the caption."""
-    source = folder.read(root, PackOptions(**options))  # type: ignore[arg-type]
-    records = [record for record in source.records if isinstance(record, Record)]
-    captions = {str(Path(record.image.name).relative_to(root)): record.captions for record in records}
-    return captions, [(rejection.reason, rejection.caption) for rejection in source.rejected]
-
-
-def packed(root: Path, *settings: str) -> tuple[int, Path]:
-    sets = [part for setting in ("resolution=16", "processes=1", *settings) for part in ("--set", setting)]
-    return main(["folder", str(root), str(root / "out"), *sets]), root / "out"
+    entries = list(folder.read(root, PackOptions(**options)).entries)  # type: ignore[arg-type]
+    captions = {
+        str(Path(entry.image.name).relative_to(root)): entry.captions for entry in entries if isinstance(entry, Record)
+    }
+    return captions, [(entry.reason, entry.caption) for entry in entries if isinstance(entry, Rejection)]
 
 
 def test_a_row_with_more_fields_than_columns_is_left_out(tmp_path: Path) -> None:
@@ -100,107 +96,124 @@ def test_a_pipe_is_no_table(tmp_path: Path) -> None:
         folder.read(tmp_path)
 
 
-def test_when_every_row_is_left_out_the_first_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures(tmp_path, "a.jpg")
-    jsonl(tmp_path, {"image": str((tmp_path / "a.jpg").resolve()), "captions": ["red"]})
-    code, out = packed(tmp_path)
-    said = capsys.readouterr().err
-    assert code == 2 and "the first: " in said and "is an absolute path; expected one within the folder" in said
-    assert "absolute path" in (out / "rejected.jsonl").read_text() and not (out / "manifest.json").exists()
-
-
-def test_a_few_images_have_a_test_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = [f"{i}.jpg" for i in range(10)]
-    pictures(tmp_path, *names)
-    jsonl(tmp_path, *({"image": name, "captions": [f"picture number {name}"]} for name in names))
-    assert packed(tmp_path)[0] == 0
-    splits = load_manifest(str(tmp_path / "out"))[0].splits
-    assert splits["test"].samples >= 1 and splits["train"].samples + splits["test"].samples == 10
-
-
-def test_no_test_images_is_said_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures(tmp_path, "a.jpg", "b.jpg")
-    jsonl(tmp_path, *({"image": name, "captions": ["red"], "split": "train"} for name in ("a.jpg", "b.jpg")))
-    assert packed(tmp_path)[0] == 0
-    assert "note: there are no test images: training on it needs evaluate.enabled=false" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", ["val", "validation", "dev", "Valid"])
-def test_validation_is_the_test_split_where_there_is_no_other(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pictures(tmp_path, "a.jpg", "b.jpg")
-    jsonl(
-        tmp_path,
-        {"image": "a.jpg", "captions": ["red"], "split": "Train"},
-        {"image": "b.jpg", "captions": ["blue"], "split": name},
-    )
-    assert packed(tmp_path)[0] == 0
-    manifest = load_manifest(str(tmp_path / "out"))[0]
-    assert list(manifest.splits) == ["train", "test"]
-    assert "note: 1 validation images are the test split" in capsys.readouterr().out
-    assert manifest.notes == ("1 validation images are the test split: there is no other",)
-
-
-def test_validation_beside_test_is_not_used(tmp_path: Path) -> None:
-    pictures(tmp_path, "a.jpg", "b.jpg", "c.jpg")
-    splits = {"a.jpg": "train", "b.jpg": "val", "c.jpg": "test"}
-    jsonl(tmp_path, *({"image": name, "captions": ["red"], "split": split} for name, split in splits.items()))
-    assert packed(tmp_path)[0] == 0
-    assert set(load_manifest(str(tmp_path / "out"))[0].splits) == {"train", "test", "validation"}
-
-
-def test_images_of_one_name_and_other_suffixes_are_both_packed(tmp_path: Path) -> None:
-    pictures(tmp_path, "a.jpg", "a.png", "a.webp")
-    jsonl(
-        tmp_path,
-        *({"image": name, "captions": [f"{name[2:]} file"], "split": "test"} for name in ("a.jpg", "a.png", "a.webp")),
-    )
-    assert packed(tmp_path)[0] == 0
-    assert [e.key for e in load_captions(str(tmp_path / "out"), "test").images] == ["a", "a_png", "a_webp"]
-
-
-def test_one_class_becomes_a_class_for_each_image(tmp_path: Path) -> None:
-    names = [f"{i}.jpg" for i in range(4)]
-    pictures(tmp_path, *names)
-    jsonl(tmp_path, *({"image": name, "captions": ["red"], "class": "bird", "split": "train"} for name in names))
-    assert packed(tmp_path)[0] == 0
-    manifest = load_manifest(str(tmp_path / "out"))[0]
-    assert manifest.splits["train"].classes == 4 and any("of one class" in note for note in manifest.notes)
-
-
-def test_classes_keep_their_names(tmp_path: Path) -> None:
-    pictures(tmp_path, "images/a.jpg", "images/b.jpg")
-    jsonl(
-        tmp_path,
-        *({"image": f"images/{n}.jpg", "captions": ["red"], "class": f"class {n}", "split": "test"} for n in "ab"),
-    )
-    assert packed(tmp_path)[0] == 0
-    assert sorted(load_captions(str(tmp_path / "out"), "test").class_names.values()) == ["class a", "class b"]
-
-
-def test_coco_file_names_are_used_as_written_and_stay_inside(tmp_path: Path) -> None:
-    root = tmp_path / "coco"
-    pictures(root, "train2014/a.png", "val2014/a.png")
-    pictures(tmp_path, "secret.jpg")
-    names = ("a.png", "../../secret.jpg", "a.png", "/etc/x")
-    tree = {
-        "images": [{"id": i, "file_name": name} for i, name in enumerate(names, start=1)],
-        "annotations": [
-            {"image_id": 1, "caption": "a red picture"},
-            {"image_id": 2, "caption": "not of this folder"},
-            {"image_id": 3, "caption": None},
-        ],
-    }
-    (root / "annotations").mkdir()
-    for split in ("train", "val"):
-        (root / "annotations" / f"captions_{split}2014.json").write_text(json.dumps(tree))
-    source = coco.read(root)
-    records = [record for record in source.records if isinstance(record, Record)]
-    assert [(r.split, Path(r.image.name).name, r.captions) for r in records] == [
-        ("train", "a.png", ("a red picture",)),
-        ("test", "a.png", ("a red picture",)),
+def test_rows_of_an_image_are_read_together_wherever_they_are(tmp_path: Path) -> None:
+    names = [f"images/{i}.jpg" for i in range(200)]
+    rows = [
+        {"image": f"./{name}" if turn else name, "caption": f"{turn} of {name}"} for turn in (0, 1) for name in names
     ]
-    assert all(Path(record.image.name).exists() for record in records)
-    reasons = [rejection.reason for rejection in source.rejected]
-    assert reasons.count("the image is outside the folder") == 4 and reasons.count("the caption is no text") == 2
+    rows[7] |= {"split": "test", "class": 3}
+    rows[207] |= {"box": [1, 2, 3, 4]}
+    contradicting = [
+        {"image": names[7], "caption": "left out", "split": "train"},
+        {"image": names[7], "caption": "left out", "class": "x"},
+        {"image": names[7], "caption": "left out", "box": [1, 2, 3, 5]},
+    ]
+    jsonl(tmp_path, *rows, *contradicting)
+    source = folder.read(tmp_path)
+    records = records_of(source)
+    assert [record.image.name for record in records] == [str(tmp_path / name) for name in names]
+    assert all(r.captions == (f"0 of {name}", f"1 of {name}") for r, name in zip(records, names, strict=True))
+    seven = records[7]
+    assert (seven.split, seven.class_name, seven.box, seven.upright) == ("test", "3", (1.0, 2.0, 3.0, 4.0), False)
+    assert all((r.split, r.class_name, r.box, r.upright) == ("", "", None, True) for r in records if r is not seven)
+    assert [(e.image, e.reason) for e in source.entries if isinstance(e, Rejection)] == [
+        (f"{tmp_path}/captions.jsonl, line 401", f"{names[7]}: split 'train' contradicts an earlier row's 'test'"),
+        (f"{tmp_path}/captions.jsonl, line 402", f"{names[7]}: class 'x' contradicts an earlier row's '3'"),
+        (
+            f"{tmp_path}/captions.jsonl, line 403",
+            f"{names[7]}: box (1.0, 2.0, 3.0, 5.0) contradicts an earlier row's (1.0, 2.0, 3.0, 4.0)",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("between", "called"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")])
+def test_a_csv_with_other_separators_is_read_and_said(tmp_path: Path, between: str, called: str) -> None:
+    rows = (("image", "caption"), ("a.jpg", "red, with black wings"), ("a.jpg", '"quoted, twice"'))
+    (tmp_path / "captions.csv").write_text("".join(between.join(row) + "\n" for row in rows))
+    assert read(tmp_path)[0] == {"a.jpg": ("red, with black wings", "quoted, twice")}
+    (note,) = (entry.text for entry in folder.read(tmp_path).entries if isinstance(entry, Note))
+    assert note == f"{tmp_path}/captions.csv: its columns are taken to be separated by {called}"
+
+
+def test_another_column_of_captions_is_named(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text("file_name,prompt,text\na.jpg,red,blue\n")
+    assert read(tmp_path)[0] == {"a.jpg": ("blue",)}
+    assert read(tmp_path, caption_column="prompt")[0] == {"a.jpg": ("red",)}
+    with pytest.raises(SourceError, match=r"csv: has no column title; its columns are file_name, prompt, text"):
+        folder.read(tmp_path, PackOptions(caption_column="title"))
+    (tmp_path / "captions.csv").unlink()
+    jsonl(tmp_path, {"image": "a.jpg", "prompt": "red"})
+    with pytest.raises(SourceError, match=r"found image, prompt; --set caption_column=NAME"):
+        folder.read(tmp_path)
+    assert read(tmp_path, caption_column="prompt")[0] == {"a.jpg": ("red",)}
+
+
+def test_a_folders_table_is_named_when_it_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"expected one of captions.jsonl, .* found none"):
+        folder.read(tmp_path)
+    (tmp_path / "captions.csv").write_text("path,words\na,b\n")
+    with pytest.raises(SourceError, match=r"captions.csv: expected the columns image and caption, found path, words"):
+        folder.read(tmp_path)
+    (tmp_path / "captions.csv").write_text("")
+    with pytest.raises(SourceError, match=r"captions.csv: is empty; expected the columns image and caption"):
+        folder.read(tmp_path)
+    (tmp_path / "more.jsonl").write_text('{"image": "a.png", "captions": ["b"]}\nnonsense\n')
+    with pytest.raises(SourceError, match=r"more.jsonl, line 2: not JSON"):
+        folder.read(tmp_path, PackOptions(captions="more.jsonl"))
+    with pytest.raises(SourceError, match=r"captions=x.txt: expected a .jsonl or .csv file"):
+        folder.read(tmp_path, PackOptions(captions="x.txt"))
+
+
+def test_a_long_table_is_decoded_across_its_blocks(tmp_path: Path) -> None:
+    table = tmp_path / "captions.csv"
+    rows = [f"{i}.jpg,{'é' * (i % 70)} bird {i}" for i in range(40_000)]
+    for encoding in ("utf-8", "utf-16"):
+        table.write_text("\n".join(["image,caption", *rows]), encoding=encoding)
+        captions, rejected = read(tmp_path)
+        assert not rejected and [f"{name},{text}" for name, (text,) in captions.items()] == [
+            row.replace(", ", ",") for row in rows
+        ]
+    table.write_bytes("\n".join(["image,caption", *rows]).encode() + "\nx.jpg,tête".encode("cp1252"))
+    with pytest.raises(SourceError, match=r"line 40002: not UTF-8 \(byte 0xea\)"):
+        read(tmp_path)
+
+
+# Hugging Face's imagefolder -------------------------------------------------------------------------------------------
+
+
+def hub(root: Path, **options: object) -> list[tuple[str, tuple[str, ...], str, str]]:
+    records = records_of(imagefolder.read(root, PackOptions(**options)))  # type: ignore[arg-type]
+    return [(str(Path(r.image.name).relative_to(root)), r.captions, r.split, r.class_name) for r in records]
+
+
+def test_one_table_of_images_in_folders_of_splits_and_classes(tmp_path: Path) -> None:
+    rows = [{"file_name": "train/cat/a.jpg", "text": "one"}, {"file_name": "test/images/b.jpg", "text": ["two", "2"]}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert hub(tmp_path) == [
+        ("train/cat/a.jpg", ("one",), "train", "cat"),
+        ("test/images/b.jpg", ("two", "2"), "test", ""),
+    ]
+    notes = [entry.text for entry in imagefolder.read(tmp_path).entries if isinstance(entry, Note)]
+    assert notes == [
+        "the images' sub-folders are their classes, such as cat; --set class_folders=false where they are none"
+    ]
+    assert {row[3] for row in hub(tmp_path, class_folders=False)} == {""}
+
+
+def test_a_table_in_parquet_and_other_names_of_its_columns(tmp_path: Path) -> None:
+    rows = [{"image_file_name": "a.jpg", "mask_file_name": "m.png", "prompt": "red", "split": "val"}]
+    (tmp_path / "train").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train" / "metadata.parquet")
+    with pytest.raises(
+        SourceError, match=r"the columns image_file_name, mask_file_name name images; choose one by --set"
+    ):
+        hub(tmp_path)
+    with pytest.raises(
+        SourceError, match=r"found image_file_name, mask_file_name, prompt, split; --set caption_column"
+    ):
+        hub(tmp_path, image_column="image_file_name")
+    chosen = {"image_column": "image_file_name", "caption_column": "prompt"}
+    assert hub(tmp_path, **chosen) == [("train/a.jpg", ("red",), "validation", "")]
+    (tmp_path / "train" / "metadata.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SourceError, match=r"metadata.parquet: not a readable Parquet file"):
+        hub(tmp_path)

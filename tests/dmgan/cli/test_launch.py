@@ -130,6 +130,10 @@ def test_a_run_is_not_resumed_with_another_configuration(
     assert line.startswith("model.memory: run quickstart was started with m_wg_rg, not m;")
     line = refused([*begun[1], "--set", "data.max_words=5"], capsys)
     assert line.startswith("data.max_words: run quickstart was started with 18, not 5;")
+    line = refused([*begun[1], "--set", "text.tokenizer=bpe"], capsys)
+    assert line.startswith("text.tokenizer: run quickstart was started with words, not bpe;")
+    line = refused(["generate", *begun[1], "--caption", "a", "--set", "text.tokenizer=bpe"], capsys)
+    assert line.endswith("holds a tokenizer of 'words', but text.tokenizer=bpe")
 
 
 @pytest.mark.parametrize("name", ["run.yaml", "encoders.safetensors", "vocabulary.json", "generator.json"])
@@ -150,7 +154,7 @@ def test_encoders_that_know_no_word_of_a_caption_do_not_train(
     run, _ = begun
     words = [f"other-{i}" for i in range(44)]
     Path(run.path("vocabulary.json")).write_text(Vocabulary(tuple(words)).to_json())
-    with pytest.raises(ConfigError, match=r"vocabulary.json: knows no word of '.*', a caption of"):
+    with pytest.raises(ConfigError, match=r"vocabulary.json: the tokenizer knows no word of '.*', a caption of"):
         job.training_stages(run.read_config(), run)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dmgan.config import Config, ConfigError, known_keys, load_config, presets
+from dmgan.config import Config, ConfigError, keys_with, known_keys, load_config, presets
 
 
 def test_every_preset_loads() -> None:
@@ -67,6 +67,11 @@ def test_the_quickstart_is_the_same_architecture_at_16_32_64() -> None:
         ("model.memory=none", "model.memory='none': input should be 'baseline'"),
         ("model.refinements=-1", "model.refinements=-1: input should be greater than or equal to 0"),
         ("model.base_size=8 model.refinements=0", "model.image_encoder=compact: expected images of at least 16 pixels"),
+        ("text.tokenizer=bert", "text.tokenizer='bert': input should be 'words', 'bpe' or 'characters'"),
+        ("text.vocabulary_size=256 text.tokenizer=bpe", "text.vocabulary_size=256: input should be greater than or"),
+        ("text.vocabulary_size=900", "text.vocabulary_size=900: expected tokenizer=bpe, got words"),
+        ("text.min_count=2 text.tokenizer=bpe", "text.min_count=2: expected tokenizer=words, got bpe"),
+        ("text.min_count=0", "text.min_count=0: input should be greater than 0"),
         ("train.min_workers=3", "train.min_workers=3: expected at most train.workers=2"),
         ("train.accumulate=2", "train.accumulate=2: expected objective.negatives=local: what spans the batch of all"),
         ("train", "--set train: expected KEY=VALUE"),
@@ -132,3 +137,9 @@ def test_presets_are_read_in_any_locale() -> None:
 
 def test_every_key_is_described_or_plain() -> None:
     assert set(Config.model_fields) >= {"data", "model", "objective", "optimizer", "train", "checkpoint", "evaluate"}
+
+
+def test_what_decides_the_tokenizer_is_fixed_for_a_run_and_makes_other_encoders() -> None:
+    keys = {"text.tokenizer", "text.vocabulary_size", "text.min_count"}
+    assert all(keys <= set(keys_with(role)) for role in ("network", "fixed", "encoders"))
+    assert not keys & set(keys_with("not searched"))

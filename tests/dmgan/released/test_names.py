@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from datasets.packing.pack import PackOptions, pack
 from datasets.sources import cub
 from dmgan.architectures import build_generator
-from dmgan.config import Model
+from dmgan.config import Model, load_config
 from dmgan.launch import main as launch
 from dmgan.model.discriminator import Discriminator
 from dmgan.model.image_encoder import ImageEncoder, InceptionTrunk
@@ -28,6 +28,7 @@ from dmgan.reference import (
     load_text_encoder,
     main,
 )
+from dmgan.released.runs import export_run
 from dmgan.runs.run import Run
 from tests.dmgan.released.reference_errors import errors, recorded
 
@@ -173,7 +174,7 @@ def arguments(folder: Path, out: Path) -> list[str]:
 def test_released_files_become_a_run_and_files_again(released: Path, tmp_path: Path) -> None:
     assert main(arguments(released, tmp_path / "runs" / "theirs")) == 0
     run = Run(str(tmp_path / "runs" / "theirs"))
-    assert run.read_tokenizer(run.read_config().model).words[1:3] == ("zebra", "a")
+    assert run.read_tokenizer(run.read_config()).words[1:3] == ("zebra", "a")
     assert run.read_config().model.image_sizes == [64, 128, 256]
     generate = ["generate", "--storage", str(tmp_path / "runs"), "--name", "theirs", "--out", str(tmp_path / "images")]
     assert launch([*generate, "--caption", "a red bird with blue wings"]) == 0
@@ -184,6 +185,11 @@ def test_released_files_become_a_run_and_files_again(released: Path, tmp_path: P
         before = torch.load(released / f"{name}.pth", weights_only=True)
         after = torch.load(tmp_path / "back" / f"{name}.pth", weights_only=True)
         assert before.keys() == after.keys() and all(torch.equal(after[k], v) for k, v in before.items())
+    run.write_config(load_config(run.read_config(), ["text.tokenizer=characters"]))
+    run.write_json("vocabulary.json", {"tokenizer": "characters", "tokens": list(" abcdef"), "merges": []})
+    with pytest.raises(StateDictError, match=r"^text.tokenizer=characters: the authors' captions.pickle holds words"):
+        export_run(run.url, str(tmp_path / "characters"))
+    assert not (tmp_path / "characters").exists()
 
 
 @pytest.mark.distributed

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 
 from datasets import storage
+from datasets.pages.kit import render
 from dmgan.config import Config, ConfigError, load_config
 from dmgan.evaluation.features import describe_extractor
 from dmgan.evaluation.protocol import checksum, departures, describe, differences, settings
 from dmgan.pixels import png
-from dmgan.report.kit import render
+from dmgan.report.page import TEMPLATES
 from dmgan.report.scores import score_sections
 from dmgan.runs.run import Run
 
 
 def page_of(run: Run, beside: Sequence[Run] = ()) -> str:
     """The report's scores as they are read."""
-    return render("scores.html", score_sections(run, beside)).decode()
+    return render("scores.html", score_sections(run, beside), [TEMPLATES]).decode()
 
 
 def protocol_of(config: Config, real: dict[str, Any]) -> dict[str, Any]:

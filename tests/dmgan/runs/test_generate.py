@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ import torch
 
 from dmgan.config import ConfigError, load_config
 from dmgan.launch import main
+from dmgan.model.build import build_encoders
+from dmgan.model.text_encoders import learn_tokenizer
 from dmgan.runs.run import Run
 
 RED = "this bird is red"
@@ -24,13 +28,38 @@ def test_what_is_not_read_of_captions_is_said(
     (tmp_path / "captions").write_text(f"{RED} brid\nnothing known\nthis blakc bird is reed and blakc\n" + "red " * 30)
     assert generate(untrained, tmp_path / "out", "--captions", str(tmp_path / "captions")) == 0
     said = capsys.readouterr()
+    start = ("red " * 15)[:60]
     assert said.err.splitlines() == [
         "dmgan: warning: caption 'nothing known': none of its words is in the vocabulary; nothing is drawn of it",
-        f"dmgan: warning: caption {('red ' * 15).strip()[:60]!r}…: cut to 18 of its 30 words".replace("'…", " '…"),
+        f"dmgan: warning: caption {start!r}…: cut to evaluate.max_words=18 of its 30 tokens",
         "dmgan: warning: not in the vocabulary and left out: brid, blakc, reed",
     ]
     assert said.out.startswith(f"3 images in {tmp_path / 'out'}, all captions in {tmp_path / 'out' / 'grid.png'}")
     assert len(list((tmp_path / "out").glob("0*.png"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "pieces", "unknown"),
+    [("bpe", {"red", "b", "##q", "##0"}, None), ("characters", {"r", "e", "d", "␣", "b"}, "q, 0")],
+)
+def test_captions_are_drawn_with_each_tokenizer_and_their_pieces_shown(
+    untrained: tuple[Run, list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    pieces: set[str],
+    unknown: str | None,
+) -> None:
+    shutil.copytree(untrained[0].url, tmp_path / "run")
+    run, config = Run(str(tmp_path / "run")), load_config(None, [*untrained[1], f"text.tokenizer={kind}"])
+    tokenizer = learn_tokenizer(config)
+    run.save_encoders(build_encoders(config.model, len(tokenizer)), tokenizer)
+    run.write_config(config)
+    assert generate((run, untrained[1]), tmp_path / "out", "--caption", "red bq0") == 0
+    said = capsys.readouterr().err
+    assert said == ("" if unknown is None else f"dmgan: warning: not in the vocabulary and left out: {unknown}\n")
+    words = (tmp_path / "out" / "words.txt").read_text(encoding="utf-8")
+    assert set(re.findall(r"[:,] (\S+) \d\.", words)) == pieces
 
 
 def test_a_caption_of_which_nothing_is_known_is_refused(
@@ -52,8 +81,6 @@ def test_images_of_another_call_are_not_mixed_in(
 
 @pytest.mark.parametrize("name", ["generator", "encoders"])
 def test_weights_that_are_no_numbers_are_refused(untrained: tuple[Run, list[str]], tmp_path: Path, name: str) -> None:
-    import shutil
-
     shutil.copytree(untrained[0].url, tmp_path / "run")
     path = tmp_path / "run" / f"{name}.safetensors"
     tensors = safetensors.torch.load_file(path)

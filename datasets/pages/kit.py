@@ -1,12 +1,13 @@
-"""What report pages are made of: templates, pictures and figures that stand in the page itself.
+"""What pages are made of: templates, pictures and figures that stand in the page itself.
 
-Both reports extend `templates/page.html`, which holds style, scripts and Plotly; nothing is fetched when it is read.
+Every page extends `templates/page.html`, which holds style, scripts and Plotly; nothing is fetched when it is read.
 Templates escape whatever is not `Markup`.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ import jinja2
 import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup
+from PIL import Image
 from plotly.offline import get_plotlyjs
-
-from dmgan.pixels import png
 
 __all__ = ["LAYOUT", "figure", "percent", "picture", "render"]
 
@@ -45,10 +45,17 @@ def render(template: str, context: Mapping[str, object], folders: Sequence[Path]
     return environment.get_template(template).render(context).encode()
 
 
-def picture(pixels: np.ndarray, label: str) -> Markup:
-    """uint8 pixels (H, W, 3) as an <img> without a file; `label` is read where it is not seen."""
-    data = base64.b64encode(png(pixels)).decode()
-    return Markup('<img alt="{}" src="data:image/png;base64,{}">').format(label, data)
+def picture(image: np.ndarray | bytes, label: str) -> Markup:
+    """uint8 pixels (H, W, 3), or a JPEG's bytes, as an <img> without a file; `label` is read where it is not seen."""
+    kind, content = ("jpeg", image) if isinstance(image, bytes) else ("png", _png(image))
+    data = base64.b64encode(content).decode()
+    return Markup('<img alt="{}" src="data:image/{};base64,{}">').format(label, kind, data)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def figure(made: go.Figure) -> Markup:

@@ -1,0 +1,1 @@
+"""The page kit: what reports and the pages of datasets are made of."""
