@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets import storage
-from datasets.manifest import SPLIT_NAMES, Manifest, ShardTable, Split, load_manifest, write_manifest
+from datasets.manifest import SPLIT_NAMES, Manifest, ManifestError, ShardTable, Split, load_manifest, write_manifest
 from datasets.packing.arrange import Catalogue
 from datasets.packing.decisions import Decisions, decide
 from datasets.packing.gathering import Written, store_shards, stored_before
@@ -174,6 +174,8 @@ def _already_packed(source: Source, dest: str, options: PackOptions) -> Manifest
         manifest, _ = load_manifest(dest)
     except storage.MissingError:
         return None  # what is not there is packed again
+    except ManifestError as error:
+        raise SourceError(f"{error}; to pack there, remove it, or choose another DEST") from None
     digest = _digest(source, options)
     for unit in units_of(source):
         digest.update(unit.identity.encode())

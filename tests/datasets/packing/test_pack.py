@@ -143,6 +143,10 @@ def test_packing_over_a_dataset_is_refused_unless_it_is_the_same(cub_source: Pat
     with pytest.raises(SourceError, match="holds another dataset"):
         pack(cub.read(cub_source, birds.NAME), str(tmp_path), PackOptions(resolution=32), progress=False)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("dmgan-dataset-4", "dmgan-dataset-3"))
+    with pytest.raises(SourceError, match=r"manifest.json: .* format is dmgan-dataset-3, .* or choose another DEST"):
+        pack(cub.read(cub_source, birds.NAME), str(tmp_path), SMALL, progress=False)
 
 
 def test_a_missing_and_a_cut_shard_are_named(cub_source: Path, tmp_path: Path) -> None:
