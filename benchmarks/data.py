@@ -9,13 +9,15 @@ pixels, and read by
     released        the released code's way: full-size JPEG from a folder, crop to the box, resize, random crop, flip,
                     three scales with Pillow, each to a normalised float tensor
 
-one epoch each, in turn, `--rounds` times; the median counts. `--markdown` prints the table of docs/data.md.
+one epoch each, in turn, `--rounds` times; of the ratios the minimum, the median and the maximum. `--markdown` prints
+the table of docs/data.md. How fast images are packed: `benchmarks.packing`.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import statistics
 import tempfile
 import time
@@ -110,14 +112,20 @@ def bare_decode(jpegs: Sequence[bytes]) -> int:
     return len(jpegs)
 
 
-def measure(ways: dict[str, Callable[[int], int]], rounds: int) -> dict[str, float]:
-    """Images/s of each way: the median over rounds, in each of which every way has its turn."""
+def measure(ways: dict[str, Callable[[int], int]], rounds: int) -> dict[str, list[float]]:
+    """Images/s of each way in each round, in which every way has its turn."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in tqdm(range(rounds), desc="measure", unit="round"):
         for name, way in ways.items():
             began = time.perf_counter()
             rates[name].append(way(number) / (time.perf_counter() - began))
-    return {name: statistics.median(found) for name, found in rates.items()}
+    return rates
+
+
+def spread(rates: Sequence[float], others: Sequence[float]) -> tuple[float, float, float]:
+    """Minimum, median and maximum of the rounds' ratios."""
+    ratios = [a / b for a, b in zip(rates, others, strict=True)]
+    return min(ratios), statistics.median(ratios), max(ratios)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -125,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, as the last line")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, local_s3(Path(folder) / "s3"):
@@ -148,12 +157,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"\nphotographs of {photo:.0f} kB, stored images of {stored:.0f} kB; {options.images} images, {BATCH} a batch"
     )
-    rows = [(name, rate, rate / rates["released"], rate / rates["bare decode"]) for name, rate in rates.items()]
     if options.markdown:
         print("\n| | images/s | × released | of bare decode |\n|---|---|---|---|")
-    form = "| {:11} | {:.0f} | {:.2f} | {:.0%} |" if options.markdown else "{:11} {:7.0f} images/s {:6.2f} {:5.0%}"
-    for row in rows:
-        print(form.format(*row))
+    for name, found in rates.items():
+        low, middle, high = spread(found, rates["released"])
+        least, half, most = spread(found, rates["bare decode"])
+        rate = f"{statistics.median(found):.0f}"
+        cells = rate, f"{middle:.2f} ({low:.2f}–{high:.2f})", f"{half:.0%} ({least:.0%}–{most:.0%})"
+        print(f"| {name} | {' | '.join(cells)} |" if options.markdown else f"{name:11} {'  '.join(cells)}")
+    if options.json:
+        print(json.dumps({"images": options.images, "images_per_second": rates}))
 
 
 if __name__ == "__main__":
