@@ -85,7 +85,7 @@ def write_tars(folder: Path, images: int, captions: int) -> None:
                 buffer, number = io.BytesIO(), first + i
                 pixels = colours[i].repeat(TINY // 4, 0).repeat(TINY // 4, 1)
                 Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
-                texts = [f"a pattern of number {number} seen for the {k} time" for k in range(captions)]
+                texts = [f"a pattern of number {number % 5000} seen for the {k} time" for k in range(captions)]
                 said = json.dumps({"captions": texts}).encode()
                 for suffix, content in (("jpg", buffer.getvalue()), ("json", said)):
                     member = tarfile.TarInfo(f"{number:09d}.{suffix}")
