@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from cluster.driver.watch import watched
 from cluster.placement import on_node, uses_gpus
 from datasets import storage
 from datasets.errors import UserError
+from datasets.ray_address import problem_of
 from dmgan.config import Config
 
 __all__ = ["ClusterError", "ray_cluster"]
@@ -23,7 +23,6 @@ __all__ = ["ClusterError", "ray_cluster"]
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAY_SECONDS = 30.0
 _STARTS = 3  # of a Ray cluster of our own
-_PROBE_SECONDS = 10.0
 
 
 class ClusterError(UserError):
@@ -66,8 +65,8 @@ def _connect(own: bool, spare_cpus: int, dashboard: bool) -> None:
         if spare_cpus:  # of Ray's account: they wait for others
             options["num_cpus"] = (os.cpu_count() or 1) + spare_cpus
     address = os.environ.get("RAY_ADDRESS", "")
-    if not own:
-        _probe(address)
+    if not own and (problem := problem_of(address)) is not None:
+        raise ClusterError(f"RAY_ADDRESS={address}: {problem}")
     try:
         with _own_sessions():
             _start(options, _STARTS if own else 1)
@@ -90,21 +89,6 @@ def _start(options: dict[str, Any], attempts: int) -> None:
             raise
         ray.shutdown()
         _start(options, attempts - 1)
-
-
-def _probe(address: str) -> None:
-    """Raise ClusterError where nothing listens: Ray itself would try for a quarter of an hour."""
-    if address in ("auto", "local"):
-        return
-    place = address.removeprefix("ray://")
-    host, separator, port = place.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536 or "/" in place:
-        raise ClusterError(f"RAY_ADDRESS={address}: expected HOST:PORT of a Ray cluster's head, or auto")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _PROBE_SECONDS).close()
-    except (OSError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise ClusterError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {said}") from None
 
 
 @contextmanager

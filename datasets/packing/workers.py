@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from datasets.errors import UserError
+from datasets.ray_address import problem_of
 from datasets.storage.processes import process_pool
 
 __all__ = ["Workers", "WorkersError", "workers"]
@@ -74,7 +75,10 @@ def _ray(tasks: int) -> Iterator[Callable[..., Future[Any]]]:
         import ray
     except ImportError:
         raise WorkersError(f"--workers {tasks}: Ray is not installed") from None
+    address = os.environ.get("RAY_ADDRESS", "")
     own = not ray.is_initialized()
+    if own and (problem := problem_of(address)) is not None:
+        raise WorkersError(f"RAY_ADDRESS={address}: {problem}")
     if own:
         try:
             ray.init(logging_level="ERROR", log_to_driver=False)

@@ -99,6 +99,16 @@ def test_a_killed_pack_goes_on_to_the_same_bytes(cub_source: Path, tmp_path: Pat
     assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in stored} == written
 
 
+def test_a_ray_cluster_that_is_not_there_is_one_line(
+    cub_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for address, said in (("127.0.0.1:9", "no Ray cluster answers there"), ("nonsense", "expected HOST:PORT")):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert main(["cub", str(cub_source), str(tmp_path / "out"), "--workers", "2"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"datasets.pack: RAY_ADDRESS={address}: {said}")
+
+
 @pytest.mark.distributed
 def test_the_tasks_of_a_ray_cluster_pack_the_same_bytes(
     packed: tuple[str, Manifest], cub_source: Path, tmp_path: Path
