@@ -118,6 +118,8 @@ class _Reading:
             return
         try:
             jpg = self._encode(record)
+        except storage.StorageError:  # a bucket that is away says nothing of the image
+            raise
         except Exception as error:  # a damaged image makes a decoder raise anything
             reason = " ".join(str(error).split()) or type(error).__name__
             self._leave_out(Rejection(name, f"not a readable image: {reason}"))

@@ -13,7 +13,9 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from PIL import Image
@@ -26,6 +28,7 @@ from datasets.packing.pack import PackOptions, pack
 from datasets.packing.units import units_of
 from datasets.sources import birds, coco, cub, folder
 from datasets.sources.records import Entries, Entry, Record, Rejection, Source, SourceError, records_of
+from datasets.storage import StorageError
 from datasets.stream import open_images
 
 SMALL = PackOptions(resolution=64, shard_samples=7, processes=1)
@@ -227,6 +230,21 @@ def test_a_source_that_changes_while_a_pack_is_unfinished_is_read_again_where_it
     pack(cub.read(source), out, SMALL, progress=False)
     pack(cub.read(source), str(tmp_path / "undisturbed"), SMALL, progress=False)
     assert files_of(out) == files_of(tmp_path / "undisturbed")
+
+
+def test_a_bucket_that_goes_away_ends_the_pack_and_rejects_no_image(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class AwayImage:
+        name: str = "s3://bucket/a.jpg"
+        size: int = -1
+
+        def open(self) -> BinaryIO:
+            raise StorageError("s3://bucket/a.jpg: cannot be reached")
+
+    record = Record("a", AwayImage(), ("a picture",), "train")
+    with pytest.raises(StorageError, match="cannot be reached"):
+        pack(Source("away", [record]), str(tmp_path), SMALL, progress=False)
+    assert not (tmp_path / "rejected.jsonl").exists() and not (tmp_path / "manifest.json").exists()
 
 
 def test_a_source_of_which_nothing_can_be_packed_ends_early(tmp_path: Path) -> None:
