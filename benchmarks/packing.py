@@ -1,7 +1,8 @@
 """python -m benchmarks.packing: how fast captioned images are packed, and in how much memory.
 
 Without --scale: photographs of CUB's size are packed at 256 pixels, beside Pillow decoding, cropping and resizing them
-alone in as many processes, in turn, `--rounds` times; the ratio's minimum, median and maximum count.
+alone in as many processes, in turn, `--rounds` times; the ratios' minimum, median and maximum count: of images a second
+(where nothing else runs) and of images a second of processor time (anywhere), starting the processes included.
 
 With --scale N: N different images of 32 pixels in tars of 10,000, as img2dataset writes them, with `--captions` each,
 packed once: images/s, the memory of the process that packs and of its largest worker, and the time from nothing to the
@@ -36,8 +37,9 @@ STORED = RESOLUTION * 76 // 64
 TINY, OF_A_TAR = 32, 10_000
 
 
-def decode_and_resize(records: Sequence[Record]) -> int:
-    """What packing must do at least, with nothing written."""
+def decode_and_resize(records: Sequence[Record]) -> float:
+    """What packing must do at least, with nothing written; the processor's seconds."""
+    began = time.process_time()
     for record in records:
         with record.image.open() as file, Image.open(file) as opened:
             image = opened.convert("RGB")
@@ -45,7 +47,13 @@ def decode_and_resize(records: Sequence[Record]) -> int:
         image = crop_to_box(image, record.box)
         scale = STORED / min(image.size)
         image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    return len(records)
+    return time.process_time() - began
+
+
+def _processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in found)
 
 
 def compare(images: int, processes: int, rounds: int) -> dict[str, object]:
@@ -55,20 +63,32 @@ def compare(images: int, processes: int, rounds: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder, process_pool(processes, _nothing) as pool:
         records = records_of(photographs(Path(folder) / "photos", images))
         shares = [records[i::processes] for i in range(processes)]
-        rates: dict[str, list[float]] = {"decode and resize": [], "pack": []}
+        rates, processor = (dict[str, list[float]]({"decode and resize": [], "pack": []}) for _ in range(2))
         options = PackOptions(resolution=RESOLUTION, shard_samples=200, processes=processes)
         list(pool.map(decode_and_resize, [share[:10] for share in shares]))
         for number in tqdm(range(rounds), desc="measure", unit="round"):
             began = time.perf_counter()
-            list(pool.map(decode_and_resize, shares))
+            used = sum(pool.map(decode_and_resize, shares))
             rates["decode and resize"].append(images / (time.perf_counter() - began))
-            began = time.perf_counter()
+            processor["decode and resize"].append(images / used)
+            began, before = time.perf_counter(), _processor_seconds()
             pack(Source("benchmark", records), f"{folder}/packed-{number}", options, progress=False)
             rates["pack"].append(images / (time.perf_counter() - began))
+            processor["pack"].append(images / (_processor_seconds() - before))
             shutil.rmtree(f"{folder}/packed-{number}")
+    return {
+        "images": images,
+        "processes": processes,
+        "images_per_second": rates,
+        "ratio": _spread(rates),
+        "images_per_processor_second": processor,
+        "ratio_of_processor_time": _spread(processor),
+    }
+
+
+def _spread(rates: dict[str, list[float]]) -> dict[str, float]:
     ratios = sorted(b / a for a, b in zip(rates["decode and resize"], rates["pack"], strict=True))
-    spread = {"minimum": ratios[0], "median": statistics.median(ratios), "maximum": ratios[-1]}
-    return {"images": images, "processes": processes, "images_per_second": rates, "ratio": spread}
+    return {"minimum": ratios[0], "median": statistics.median(ratios), "maximum": ratios[-1]}
 
 
 def _nothing() -> None:

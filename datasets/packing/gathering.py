@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tarfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count, groupby
 
-import webdataset
 from pydantic import TypeAdapter
 
 from datasets import storage
@@ -81,15 +81,16 @@ def _store(place: ShardRange, samples: Sequence[Spooled], dest: str, decisions: 
     kept, rejected = _told_apart(samples)
     buffer, offsets = io.BytesIO(), list[int]()
     entries, alone, classes = list[Captions](), 0, set[int]()
-    with webdataset.TarWriter(buffer, mtime=0) as tar:
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
         for key, sample in kept:
             number, own = class_of(decisions, sample.class_id, sample.class_name, sample.place)
             alone += own
             classes |= set() if own else {number}
             entries.append(Captions(key, number, key if own else sample.class_name or str(number), sample.captions))
-            offsets.append(tar.tarstream.offset)
+            offsets.append(tar.offset)
             fields = {"key": key, "class": number, "captions": sample.captions}
-            tar.write({"__key__": key, "jpg": sample.jpg, "json": json.dumps(fields).encode()})
+            _add(tar, f"{key}.jpg", sample.jpg)
+            _add(tar, f"{key}.json", json.dumps(fields).encode())
     content = buffer.getvalue()
     sums = [zlib.crc32(content[a:b]) for a, b in zip(offsets, [*offsets[1:], len(content)], strict=True)]
     index, captions = index_bytes(offsets, sums), captions_bytes(entries)
@@ -99,6 +100,13 @@ def _store(place: ShardRange, samples: Sequence[Spooled], dest: str, decisions: 
         storage.write_bytes(storage.join(dest, name), part)
     texts = sum(len(entry.captions) for entry in entries)
     return Written(identity, shard, texts, alone, tuple(sorted(classes)), tuple(rejected))
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """A file as WebDataset's own writer adds it. That one imports torch, which packing needs for nothing else."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), 0o444
+    tar.addfile(member, io.BytesIO(content))
 
 
 def _told_apart(samples: Sequence[Spooled]) -> tuple[list[tuple[str, Spooled]], list[Rejection]]:
