@@ -65,6 +65,20 @@ def test_the_manifest_says_what_is_there(packed: tuple[str, Manifest], cub_sourc
     }
 
 
+def test_the_shards_are_webdatasets(packed: tuple[str, Manifest]) -> None:
+    """Read by its own library."""
+    import webdataset
+
+    url, manifest = packed
+    shards = [f"{url}/{shard.name}" for shard in manifest.split("test").shards]
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False))
+    entries = list(load_captions(url, "test"))
+    assert [sample["__key__"] for sample in samples] == [entry.key for entry in entries]
+    for sample, entry in zip(samples, entries, strict=True):
+        assert sample["jpg"].startswith(b"\xff\xd8\xff")
+        assert json.loads(sample["json"])["captions"] == list(entry.captions)
+
+
 def test_any_number_of_processes_packs_the_same_bytes(
     packed: tuple[str, Manifest], cub_source: Path, tmp_path: Path
 ) -> None:
