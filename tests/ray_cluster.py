@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 def ray(*arguments: str, environment: dict[str, str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ray.scripts.scripts", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
 
 @dataclass(frozen=True)
@@ -59,32 +58,24 @@ def _free_ports(count: int) -> list[int]:
     return found
 
 
-def _until_it_listens(port: int) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 5).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"nothing listens on {port}"
-            time.sleep(0.2)
-
-
 @contextmanager
 def ray_cluster(nodes_environment: dict[str, str]) -> Iterator[RayCluster]:
     """`nodes_environment` is what the nodes of the cluster have beside this process's, such as credentials."""
     base = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "RAY_"))}
     base |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-of-the-tests"}
+    # The dashboard gives each of its processes 30 s to come up, and ends for good where one of them takes longer, as
+    # on a busy machine; `ray start` waits 60 s for it.
+    base |= {"RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "600", "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "700"}
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: sockets are below it
     port, dashboard, agent, metrics = _free_ports(4)
     start = ["start", "--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}"]
     start += [f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}", "--num-cpus=2"]
     start += ["--object-store-memory=200000000", "--node-ip-address=127.0.0.1"]
+    start += ["--include-dashboard=true"]  # so that `ray start` fails, with its log, where it does not come up
     try:
         done = ray(*start, environment=base | nodes_environment)
         assert done.returncode == 0, done.stdout + done.stderr
         where = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}
-        _until_it_listens(dashboard)  # a busy machine is slower than `ray start`
         yield RayCluster(base | where, folder, metrics)
     finally:
         _end(folder)
