@@ -8,6 +8,8 @@ from math import log2
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dmgan.model.convolutions import in_fast_format
+from dmgan.model.folding import fold_batch_norms
 from dmgan.model.layers import BatchNorm
 
 __all__ = ["CompactTrunk", "ImageEncoder", "InceptionTrunk"]
@@ -56,18 +58,21 @@ class CompactTrunk(nn.Module):
 class InceptionTrunk(nn.Module):
     """Inception-v3 up to Mixed_6e (17×17 regions, 768 channels) and its pooled Mixed_7c (2048), frozen, as in [28].
 
-    `weights` is torchvision's state dict of `inception_v3`. Images are resized to 299 pixels.
+    `weights` is torchvision's state dict of `inception_v3`. Images are resized to 299 pixels, bilinearly; with
+    `align_corners` the corners' pixels stay at the corners, as in the released code.
     """
 
     region_channels, pooled_channels = 768, 2048
 
-    def __init__(self, weights: dict[str, Tensor] | None = None) -> None:
+    def __init__(self, weights: dict[str, Tensor] | None = None, align_corners: bool = False) -> None:
         super().__init__()
+        self.align_corners = align_corners
         from dmgan.model.torchvision_cpu import torchvision
 
         network = torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=True)
         if weights is not None:
             network.load_state_dict(weights)
+        fold_batch_norms(network)
         children = dict(network.named_children())
         names = list(children)
         upto = names.index("Mixed_6e") + 1
@@ -80,6 +85,6 @@ class InceptionTrunk(nn.Module):
         return super().train(False)  # frozen: its BatchNorm statistics stay as they were trained
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        images = F.interpolate(images, size=(299, 299), mode="bilinear", align_corners=False)
-        features = self.local(images)
+        images = F.interpolate(images, size=(299, 299), mode="bilinear", align_corners=self.align_corners)
+        features = self.local(in_fast_format(images))
         return features, F.adaptive_avg_pool2d(self.top(features), 1).flatten(1)
