@@ -10,6 +10,7 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
+from dmgan.model.convolutions import in_fast_format
 from dmgan.model.layers import SpectralNormConv2d
 
 __all__ = ["Discriminator"]
@@ -39,7 +40,7 @@ class Discriminator(nn.Module):
         self.unconditional_logit = nn.Conv2d(channels, 1, 4, 4)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.encode(images)
+        return self.encode(in_fast_format(images))
 
     def conditional(self, features: Tensor, sentence: Tensor) -> Tensor:
         """Logits (B,) that images with these features (B, F, 4, 4) are real and match the sentences (B, N_w)."""
