@@ -6,7 +6,8 @@
 
 on random images and captions at a preset's sizes, on a GPU where there is one, else on the CPU. In every round each way
 takes a step, in a changing order, so that what else the machine does falls on all; the first step of each is not
-counted. A ratio is that of two steps of one round. Neither Ray nor DeepSpeed is needed, but for `--workers 1,2`, which
+counted. A ratio is that of two steps of one round. Processor seconds are those of all threads, waiting in a loop for one
+another included: with OMP_NUM_THREADS=1 they are what a step takes on a machine that does other things too. Neither Ray nor DeepSpeed is needed, but for `--workers 1,2`, which
 adds a step's time on so many processes: `benchmarks.training_scaling`.
 
 `--json` prints the result as the last line.
@@ -19,6 +20,7 @@ import json
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -77,7 +79,7 @@ def measure(work: Work, rounds: int) -> Result:
     """Everything but the scaling, ready for JSON."""
     ways = {name: make_way(name, work) for name in WAYS}
     flops = {name: operations(way, 0) for name, way in ways.items()}  # the first step, which warms up too
-    seconds = _interleaved(ways, work, rounds)
+    seconds, processor = _interleaved(ways, work, rounds)
     memory = {name: peak_memory(name, work) for name in tqdm(WAYS, desc="memory", unit="way")}
     rates = {RELEASED: matmul_rate(work.device, torch.float32), BFLOAT16: matmul_rate(work.device, torch.bfloat16)}
     rates[FLOAT32] = rates[RELEASED]
@@ -86,6 +88,7 @@ def measure(work: Work, rounds: int) -> Result:
         median = statistics.median(seconds[name])
         result[name] = {
             "seconds": median,
+            "processor_seconds": statistics.median(processor[name]),
             "images_per_second": work.batch / median,
             "peak_bytes": memory[name],
             "flops": flops[name],
@@ -102,13 +105,17 @@ def measure(work: Work, rounds: int) -> Result:
     return result
 
 
-def _interleaved(ways: dict[str, Step], work: Work, rounds: int) -> dict[str, list[float]]:
+def _interleaved(ways: dict[str, Step], work: Work, rounds: int) -> tuple[dict[str, list[float]], ...]:
+    """Seconds of every step of each way by the clock, and by the processor."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    processor: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)
     for number in tqdm(range(rounds), desc="measure", unit="round"):
         for name in names[number % len(names) :] + names[: number % len(names)]:
+            began = time.process_time()
             seconds[name].append(timed(partial(ways[name], number + 1), work.device))
-    return seconds
+            processor[name].append(time.process_time() - began)
+    return seconds, processor
 
 
 def _median_parts(work: Work, rounds: int) -> dict[str, float]:
@@ -136,8 +143,8 @@ def table(result: Result) -> str:
     rows = [
         f"{result['preset']}, batch {result['batch']}, {result['rounds']} rounds, {result['device']}",
         "",
-        "| | s | images/s | × released (min, median, max) | peak GB | TFLOP | GFLOP/s | of matmul |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | s | processor s | images/s | × released (min, median, max) | peak GB | TFLOP | GFLOP/s | of matmul |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in WAYS:
         way, ratio = result[name], "1"
@@ -145,7 +152,7 @@ def table(result: Result) -> str:
             low, high = result[f"ratio_{name}_range"]
             ratio = f"{low:.2f}, {result[f'ratio_{name}']:.2f}, {high:.2f}"
         rows.append(
-            f"| {name} | {way['seconds']:.2f} | {way['images_per_second']:.2f} | {ratio} "
+            f"| {name} | {way['seconds']:.2f} | {way['processor_seconds']:.2f} | {way['images_per_second']:.2f} | {ratio} "
             f"| {way['peak_bytes'] / 1e9:.2f} | {way['flops'] / 1e12:.2f} | {way['flops_per_second'] / 1e9:.0f} "
             f"| {way['of_matmul_rate']:.0%} |"
         )

@@ -29,13 +29,15 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         channels = 3
         for i in range(halvings):
-            layers += [SpectralNormConv2d(channels, width * 2**i, 4, 2, 1), nn.LeakyReLU(0.2)]
+            layers += [SpectralNormConv2d(channels, width * 2**i, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
             channels = width * 2**i
         while channels > 8 * width:
-            layers += [SpectralNormConv2d(channels, channels // 2, 3, 1, 1), nn.LeakyReLU(0.2)]
+            layers += [SpectralNormConv2d(channels, channels // 2, 3, 1, 1), nn.LeakyReLU(0.2, inplace=True)]
             channels //= 2
         self.encode = nn.Sequential(*layers)
-        self.joint = nn.Sequential(SpectralNormConv2d(channels + word_dim, channels, 3, 1, 1), nn.LeakyReLU(0.2))
+        self.joint = nn.Sequential(
+            SpectralNormConv2d(channels + word_dim, channels, 3, 1, 1), nn.LeakyReLU(0.2, inplace=True)
+        )
         self.conditional_logit = nn.Conv2d(channels, 1, 4, 4)
         self.unconditional_logit = nn.Conv2d(channels, 1, 4, 4)
 

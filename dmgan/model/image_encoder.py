@@ -42,17 +42,28 @@ class CompactTrunk(nn.Module):
         channels = 3
         for i in range(halvings):
             wider = width * 2 ** min(i, 2)
-            layers += [nn.Conv2d(channels, wider, 4, 2, 1, bias=False), BatchNorm(wider), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Conv2d(channels, wider, 4, 2, 1, bias=False),
+                BatchNorm(wider),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
             channels = wider
         self.regions = nn.Sequential(*layers)
         self.summary = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 4, 2, 1, bias=False), BatchNorm(2 * channels), nn.LeakyReLU(0.2)
+            nn.Conv2d(channels, 2 * channels, 4, 2, 1, bias=False),
+            BatchNorm(2 * channels),
+            nn.LeakyReLU(0.2, inplace=True),
         )
         self.region_channels, self.pooled_channels = channels, 2 * channels * 16
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.regions(images)
         return features, self.summary(features).flatten(1)
+
+
+def _halving(channels_in: int, channels_out: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels_in, channels_out, 4, 2, 1, bias=False)
+    return [convolution, BatchNorm(channels_out), nn.LeakyReLU(0.2, inplace=True)]
 
 
 class InceptionTrunk(nn.Module):
