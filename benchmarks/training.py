@@ -6,9 +6,11 @@
 
 on random images and captions at a preset's sizes, on a GPU where there is one, else on the CPU. In every round each way
 takes a step, in a changing order, so that what else the machine does falls on all; the first step of each is not
-counted. A ratio is that of two steps of one round. Processor seconds are those of all threads, waiting in a loop for one
-another included: with OMP_NUM_THREADS=1 they are what a step takes on a machine that does other things too. Neither Ray nor DeepSpeed is needed, but for `--workers 1,2`, which
-adds a step's time on so many processes: `benchmarks.training_scaling`.
+counted. A ratio is that of two steps of one round. Processor seconds are those of all threads, also while one waits for
+another: with OMP_NUM_THREADS=1 they hardly depend on what else the machine does.
+
+Neither Ray nor DeepSpeed is needed, but for `--workers 1,2`, which adds a step's time on so many processes:
+`benchmarks.training_scaling`.
 
 `--json` prints the result as the last line.
 """
@@ -152,9 +154,9 @@ def table(result: Result) -> str:
             low, high = result[f"ratio_{name}_range"]
             ratio = f"{low:.2f}, {result[f'ratio_{name}']:.2f}, {high:.2f}"
         rows.append(
-            f"| {name} | {way['seconds']:.2f} | {way['processor_seconds']:.2f} | {way['images_per_second']:.2f} | {ratio} "
-            f"| {way['peak_bytes'] / 1e9:.2f} | {way['flops'] / 1e12:.2f} | {way['flops_per_second'] / 1e9:.0f} "
-            f"| {way['of_matmul_rate']:.0%} |"
+            f"| {name} | {way['seconds']:.2f} | {way['processor_seconds']:.2f} | {way['images_per_second']:.2f} "
+            f"| {ratio} | {way['peak_bytes'] / 1e9:.2f} | {way['flops'] / 1e12:.2f} "
+            f"| {way['flops_per_second'] / 1e9:.0f} | {way['of_matmul_rate']:.0%} |"
         )
     total = sum(result["parts"].values())
     rows += ["", "| part of float32's step | s | share |", "|---|---|---|"]
