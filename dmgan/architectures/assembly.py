@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dmgan.architectures.architecture import architectures
 from dmgan.config import Config, Model
 from dmgan.model.build import Encoders, build_encoders
+from dmgan.model.folding import keep_folded
 from dmgan.model.generator import Generator
 from dmgan.model.layers import batch_statistics
 from dmgan.training.average import Average
@@ -33,6 +34,7 @@ def build_gan_discriminators(model: Model) -> nn.Module:
 
 def gan_training(config: Config, encoders: Encoders, make_engine: MakeEngine, device: torch.device) -> GanTraining:
     """The GAN's training from the start, with frozen `encoders` that are on the device."""
+    keep_folded(encoders)
     train, optimizer = config.train, config.optimizer
     betas = (optimizer.beta1, optimizer.beta2)
     fresh = build_generator(config.model, train.activation_checkpointing).to(device)

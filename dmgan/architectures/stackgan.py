@@ -15,7 +15,7 @@ from dmgan.architectures.architecture import Architecture, architectures
 from dmgan.config import Model
 from dmgan.model.build import initialised
 from dmgan.model.generator import Generator, Refined
-from dmgan.model.layers import BatchNorm, GatedLinearUnit, ResidualBlock, Upsample
+from dmgan.model.layers import GatedBatchNorm, ResidualBlock, Upsample
 
 __all__: list[str] = []
 
@@ -28,8 +28,7 @@ class SentenceRefinement(nn.Module):
         wide = 2 * model.image_dim
         self.join = nn.Sequential(
             nn.Conv2d(model.image_dim + model.condition_dim, 2 * wide, 3, padding=1, bias=False),
-            BatchNorm(2 * wide),
-            GatedLinearUnit(),
+            GatedBatchNorm(2 * wide),
         )
         self.residual = nn.Sequential(*(ResidualBlock(wide) for _ in range(model.residual_blocks)))
         self.upsample = Upsample(wide, model.image_dim)

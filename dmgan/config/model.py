@@ -30,6 +30,9 @@ class Model(Section):
     discriminator_width: Positive = key(32, "channels of each discriminator's first convolution")
     embedding_dim: Positive = key(300, "dimensions of a word embedding at the LSTM's input", "encoders")
     image_encoder: Literal["inception-v3", "compact"] = key("inception-v3", "trunk of the image encoder", "encoders")
+    align_corners: bool = key(
+        False, "whether Inception-v3's resize to 299 pixels keeps the corners' pixels in place, as released", "encoders"
+    )
     padding_mask: Literal["aligned", "interleaved"] = key(
         "aligned", "caption that masks a pixel: its own, or (interleaved, as released) the one of (row mod batch)"
     )

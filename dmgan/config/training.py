@@ -32,6 +32,9 @@ class Objective(Section):
         True,
         "whether real and generated images go through D together, so that u and v move once, not twice as released",
     )
+    smaller_images: Literal["average", "bilinear"] = key(
+        "average", "filter that makes real images smaller: mean of pixels, or Pillow's bilinear one as released"
+    )
     negatives: Literal["global", "local"] = key(
         "global", "DAMSM's mismatching captions: those of all workers' batches, or of each alone", "encoders"
     )

@@ -22,6 +22,7 @@ from dmgan.evaluation.metrics import Part
 from dmgan.evaluation.metrics.r_precision import Distractors, matching_scores
 from dmgan.evaluation.protocol import SPLIT, settings, wanted_metrics
 from dmgan.evaluation.sums import PartSums
+from dmgan.model.folding import keep_folded
 from dmgan.model.generator import Generator
 from dmgan.pixels import png, quantised, to_unit
 from dmgan.runs.reading import read_options
@@ -57,6 +58,7 @@ class CaptionEncoder:
         manifest, _ = load_manifest(config.data.url)
         self.settings = settings(config, manifest.name)
         self.encoders = run.load_encoders(config).to(device)
+        keep_folded(self.encoders)
         self.captions = UnseenCaptions(config.data.url, config.evaluate.seed)
         # Captions that say the same are encoded once.
         texts = list(dict.fromkeys(self.captions.texts))

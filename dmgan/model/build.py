@@ -69,9 +69,11 @@ def build_encoders(
     model: Model, ids: int, dropout: float = 0.5, inception_weights: dict[str, Tensor] | None = None
 ) -> Encoders:
     """Freshly initialised, for a tokenizer of so many ids; the image encoder's trunk with `inception_weights`."""
-    trunk = (
-        CompactTrunk(model.image_sizes[-1]) if model.image_encoder == "compact" else InceptionTrunk(inception_weights)
-    )
+    trunk: CompactTrunk | InceptionTrunk
+    if model.image_encoder == "compact":
+        trunk = CompactTrunk(model.image_sizes[-1])
+    else:
+        trunk = InceptionTrunk(inception_weights, model.align_corners)
     text = text_encoders.get(model.text_encoder).build(model, ids, dropout)
     return Encoders(text, ImageEncoder(trunk, model.word_dim))
 

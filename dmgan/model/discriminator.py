@@ -10,6 +10,7 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
+from dmgan.model.convolutions import in_fast_format
 from dmgan.model.layers import SpectralNormConv2d
 
 __all__ = ["Discriminator"]
@@ -28,18 +29,20 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         channels = 3
         for i in range(halvings):
-            layers += [SpectralNormConv2d(channels, width * 2**i, 4, 2, 1), nn.LeakyReLU(0.2)]
+            layers += [SpectralNormConv2d(channels, width * 2**i, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
             channels = width * 2**i
         while channels > 8 * width:
-            layers += [SpectralNormConv2d(channels, channels // 2, 3, 1, 1), nn.LeakyReLU(0.2)]
+            layers += [SpectralNormConv2d(channels, channels // 2, 3, 1, 1), nn.LeakyReLU(0.2, inplace=True)]
             channels //= 2
         self.encode = nn.Sequential(*layers)
-        self.joint = nn.Sequential(SpectralNormConv2d(channels + word_dim, channels, 3, 1, 1), nn.LeakyReLU(0.2))
+        self.joint = nn.Sequential(
+            SpectralNormConv2d(channels + word_dim, channels, 3, 1, 1), nn.LeakyReLU(0.2, inplace=True)
+        )
         self.conditional_logit = nn.Conv2d(channels, 1, 4, 4)
         self.unconditional_logit = nn.Conv2d(channels, 1, 4, 4)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.encode(images)
+        return self.encode(in_fast_format(images))
 
     def conditional(self, features: Tensor, sentence: Tensor) -> Tensor:
         """Logits (B,) that images with these features (B, F, 4, 4) are real and match the sentences (B, N_w)."""

@@ -18,7 +18,8 @@ from torch.utils.checkpoint import checkpoint
 from dmgan.config import Model
 from dmgan.model import memory
 from dmgan.model.conditioning import ConditioningAugmentation
-from dmgan.model.layers import BatchNorm, GatedLinearUnit, ResidualBlock, Upsample, recomputation
+from dmgan.model.convolutions import in_fast_format
+from dmgan.model.layers import GatedBatchNorm, ResidualBlock, Upsample, recomputation
 
 __all__ = ["Generator", "GeneratorOutput", "InitialStage", "Refined", "RefinementStage"]
 
@@ -44,8 +45,7 @@ class InitialStage(nn.Module):
         self.channels = image_dim * 2**doublings
         self.fc = nn.Sequential(
             nn.Linear(condition_dim + noise_dim, 32 * self.channels, bias=False),
-            BatchNorm(32 * self.channels),
-            GatedLinearUnit(),
+            GatedBatchNorm(32 * self.channels),
         )
         self.upsample = nn.Sequential(
             *(Upsample(self.channels // 2**i, self.channels // 2 ** (i + 1)) for i in range(doublings))
@@ -53,7 +53,7 @@ class InitialStage(nn.Module):
 
     def forward(self, condition: Tensor, noise: Tensor) -> Tensor:
         x = self.fc(torch.cat([condition, noise], dim=1))
-        return self.upsample(x.view(-1, self.channels, 4, 4))
+        return self.upsample(in_fast_format(x.view(-1, self.channels, 4, 4)))
 
 
 class Refined(NamedTuple):

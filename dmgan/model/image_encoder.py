@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from math import log2
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dmgan.model.folding import fold_batch_norms
 from dmgan.model.layers import BatchNorm
 
 __all__ = ["CompactTrunk", "ImageEncoder", "InceptionTrunk"]
@@ -40,11 +42,17 @@ class CompactTrunk(nn.Module):
         channels = 3
         for i in range(halvings):
             wider = width * 2 ** min(i, 2)
-            layers += [nn.Conv2d(channels, wider, 4, 2, 1, bias=False), BatchNorm(wider), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Conv2d(channels, wider, 4, 2, 1, bias=False),
+                BatchNorm(wider),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
             channels = wider
         self.regions = nn.Sequential(*layers)
         self.summary = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 4, 2, 1, bias=False), BatchNorm(2 * channels), nn.LeakyReLU(0.2)
+            nn.Conv2d(channels, 2 * channels, 4, 2, 1, bias=False),
+            BatchNorm(2 * channels),
+            nn.LeakyReLU(0.2, inplace=True),
         )
         self.region_channels, self.pooled_channels = channels, 2 * channels * 16
 
@@ -53,21 +61,29 @@ class CompactTrunk(nn.Module):
         return features, self.summary(features).flatten(1)
 
 
+def _halving(channels_in: int, channels_out: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels_in, channels_out, 4, 2, 1, bias=False)
+    return [convolution, BatchNorm(channels_out), nn.LeakyReLU(0.2, inplace=True)]
+
+
 class InceptionTrunk(nn.Module):
     """Inception-v3 up to Mixed_6e (17×17 regions, 768 channels) and its pooled Mixed_7c (2048), frozen, as in [28].
 
-    `weights` is torchvision's state dict of `inception_v3`. Images are resized to 299 pixels.
+    `weights` is torchvision's state dict of `inception_v3`. Images are resized to 299 pixels, bilinearly; with
+    `align_corners` the corners' pixels stay at the corners, as in the released code.
     """
 
     region_channels, pooled_channels = 768, 2048
 
-    def __init__(self, weights: dict[str, Tensor] | None = None) -> None:
+    def __init__(self, weights: dict[str, Tensor] | None = None, align_corners: bool = False) -> None:
         super().__init__()
+        self.align_corners = align_corners
         from dmgan.model.torchvision_cpu import torchvision
 
         network = torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=True)
         if weights is not None:
             network.load_state_dict(weights)
+        fold_batch_norms(network)
         children = dict(network.named_children())
         names = list(children)
         upto = names.index("Mixed_6e") + 1
@@ -80,6 +96,7 @@ class InceptionTrunk(nn.Module):
         return super().train(False)  # frozen: its BatchNorm statistics stay as they were trained
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        images = F.interpolate(images, size=(299, 299), mode="bilinear", align_corners=False)
-        features = self.local(images)
+        images = F.interpolate(images, size=(299, 299), mode="bilinear", align_corners=self.align_corners)
+        # Of this network's convolutions all are faster with channels side by side, in float32 too (docs/speed.md).
+        features = self.local(images.contiguous(memory_format=torch.channels_last))
         return features, F.adaptive_avg_pool2d(self.top(features), 1).flatten(1)

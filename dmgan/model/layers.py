@@ -5,21 +5,23 @@ Shapes: B batch, C channels, H×W pixels.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmgan.model import collective
+from dmgan.model.convolutions import UpsamplingConv2d, WideConv2d
+from dmgan.model.normalisation import Normalise, NormaliseAndGate, gated
 
 __all__ = [
     "BatchNorm",
     "Dropout",
-    "GatedLinearUnit",
+    "GatedBatchNorm",
     "ResidualBlock",
     "SpectralNormConv2d",
     "Upsample",
@@ -56,14 +58,16 @@ class BatchNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.to(self.weight.dtype)  # of a reduced precision's activations too
         if not self.training:
-            y = F.batch_norm(wide, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-            return y.to(x.dtype)
-        y, mean, variance, count = _Normalise.apply(wide, self.weight, self.bias, self.eps, self.synchronised)
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return self._normalised(Normalise, x)
+
+    def _normalised(self, function: type[Normalise] | type[NormaliseAndGate], x: Tensor) -> Tensor:
+        # Activations of a reduced precision stay in it; moments and the arithmetic are float32's.
+        y, mean, variance, count = function.apply(x, self.weight, self.bias, self.eps, self.synchronised)
         if not _recomputing.get():
             self._follow(mean, variance, count)
-        return y.to(x.dtype)
+        return y
 
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         with torch.no_grad():
@@ -107,58 +111,6 @@ def power_iteration_at_rest(rest: bool = True) -> Iterator[None]:
         _at_rest.reset(token)
 
 
-def _alone(x: Tensor) -> Tensor:
-    return x
-
-
-class _Normalise(torch.autograd.Function):
-    """(x − mean)/√(variance + eps)·weight + bias with the moments of all workers' x (B, C, *).
-
-    The moments come from two fast reductions and one message; the rest are torch's kernels for fixed statistics, with
-    the moments' own share of the gradient added. On CPU this takes half the time of torch's training kernel.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, synchronised: bool
-    ) -> tuple[Tensor, Tensor, Tensor, int]:
-        ctx.reduce = collective.all_reduce_sum if synchronised else _alone
-        count = x.numel() // x.shape[1] * (collective.world_size() if synchronised else 1)
-        x = x.detach()
-        flat = x.flatten(2) if x.dim() > 2 else x[..., None]
-        sums = torch.stack([flat.sum(2), torch.linalg.vector_norm(flat, dim=2).square()])
-        # Few numbers, where the difference below would lose digits: in double precision.
-        mean, square = ctx.reduce(sums.double().sum(1)) / count
-        variance = (square - mean.square()).clamp_min(0).to(weight.dtype)
-        mean = mean.to(weight.dtype)
-        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
-        ctx.count, ctx.eps = count, eps
-        ctx.mark_non_differentiable(mean, variance)
-        return F.batch_norm(x, mean, variance, weight, bias, eps=eps), mean, variance, count
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        x, weight, mean, invstd = ctx.saved_tensors
-        direct, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            grad,
-            x,
-            weight,
-            mean,
-            invstd.square().reciprocal() - ctx.eps,
-            mean,
-            invstd,
-            False,
-            ctx.eps,
-            [True, True, True],
-        )
-        total = ctx.reduce(torch.stack([grad_weight, grad_bias])) / ctx.count
-        # d loss/d x = w·invstd·(g − Σg/n − x̂·Σ(g·x̂)/n); the first term is there, the others are affine in x.
-        slope = -weight * invstd.square() * total[0]
-        offset = -weight * invstd * total[1] - slope * mean
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        return direct.addcmul_(x, slope.view(shape)).add_(offset.view(shape)), grad_weight, grad_bias, None, None
-
-
 class Dropout(nn.Module):
     """Zero each value with probability p, and scale the others: (B, *) -> (B, *).
 
@@ -178,40 +130,50 @@ class Dropout(nn.Module):
         return x * kept / (1 - self.p)
 
 
-class GatedLinearUnit(nn.Module):
-    """(B, 2C, *) -> (B, C, *): the first half times the sigmoid of the second."""
+class GatedBatchNorm(BatchNorm):
+    """Batch normalisation and the gated linear unit behind it: (B, 2C, *) -> (B, C, *), see `gated`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.glu(x, dim=1)
+        if not self.training:
+            return gated(super().forward(x))
+        return self._normalised(NormaliseAndGate, x)
 
 
 class Upsample(nn.Sequential):
-    """(B, C_in, H, W) -> (B, C_out, 2H, 2W): nearest ×2, 3×3 convolution, normalisation, gated linear unit."""
+    """(B, C_in, H, W) -> (B, C_out, 2H, 2W): nearest ×2, 3×3 convolution, normalisation, gated linear unit.
+
+    Half of C_in stands for itself twice, as in `WideConv2d`.
+    """
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
+        # Numbered as in the authors' checkpoints, where the upsampling is 0.
         super().__init__(
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            nn.Conv2d(channels_in, 2 * channels_out, 3, padding=1, bias=False),
-            BatchNorm(2 * channels_out),
-            GatedLinearUnit(),
+            OrderedDict(
+                [("1", UpsamplingConv2d(channels_in, 2 * channels_out)), ("2", GatedBatchNorm(2 * channels_out))]
+            )
         )
 
 
 class ResidualBlock(nn.Module):
-    """(B, C, H, W) -> (B, C, H, W)."""
+    """(B, C, H, W) -> (B, C, H, W). Half of C stands for itself twice, as in `WideConv2d`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        # Numbered as in the authors' checkpoints, where the gated linear unit is 2.
         self.block = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False),
-            BatchNorm(2 * channels),
-            GatedLinearUnit(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            BatchNorm(channels),
+            OrderedDict(
+                [
+                    ("0", WideConv2d(channels, 2 * channels)),
+                    ("1", GatedBatchNorm(2 * channels)),
+                    ("3", nn.Conv2d(channels, channels, 3, padding=1, bias=False)),
+                    ("4", BatchNorm(channels)),
+                ]
+            )
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.block(x)
+        y = self.block(x)
+        return y.unflatten(1, (-1, x.shape[1])).add_(x[:, None]).flatten(1, 2)
 
 
 class SpectralNormConv2d(nn.Module):
@@ -235,15 +197,19 @@ class SpectralNormConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # the power iteration needs all digits
-            matrix = self.weight.flatten(1)
-            if self.training and not _at_rest.get():
-                with torch.no_grad():
-                    self.v.copy_(_unit(matrix.t() @ self.u))
-                    self.u.copy_(_unit(matrix @ self.v))
-            # Copies, because the next forward moves the buffers while this one still waits for its backward.
-            sigma = self.u.clone() @ (matrix @ self.v.clone())
-            weight = self.weight / sigma
+            weight = self.weight / self._largest(self.weight.flatten(1))
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+    def _largest(self, matrix: Tensor) -> Tensor:
+        """σ, of vectors of its own: the next forward moves the buffers while this one still waits for its backward."""
+        if not self.training or _at_rest.get():
+            return self.u.clone() @ (matrix @ self.v.clone())
+        v = _unit(matrix.detach().t() @ self.u)
+        grown = matrix @ v
+        u = _unit(grown.detach())
+        self.v.copy_(v)
+        self.u.copy_(u)
+        return u @ grown
 
 
 def _unit(x: Tensor, eps: float = 1e-12) -> Tensor:

@@ -37,7 +37,7 @@ def address(keys: Tensor, image: Tensor, mask: Tensor) -> Tensor:
 
     keys (B, N_r, T), image (B, N_r, H, W), mask (B, T, 1, 1) or (B, T, H, W) true where there is no word.
     """
-    logits = torch.einsum("bct,bchw->bthw", keys, image)
+    logits = torch.einsum("bct,bchw->bhwt", keys, image).permute(0, 3, 1, 2)
     return logits.masked_fill(mask, float("-inf")).softmax(dim=1)
 
 
@@ -54,7 +54,7 @@ def interleaved(padding_mask: Tensor, image: Tensor) -> Tensor:
 
 def read(weights: Tensor, values: Tensor) -> Tensor:
     """Eq. 5: o (B, N_r, H, W), the slots' values (B, N_r, T) weighted by α (B, T, H, W)."""
-    return torch.einsum("bct,bthw->bchw", values, weights)
+    return torch.einsum("bct,bthw->bhwc", values, weights).permute(0, 3, 1, 2)
 
 
 class MemoryWriting(nn.Module):
@@ -135,11 +135,12 @@ class ConcatResponse(nn.Module):
 
 
 class GatedResponse(nn.Module):
-    """Eq. 9: o·g_r + r·(1 − g_r), (B, N_r, H, W) twice -> (B, 2 N_r, H, W), response gate g_r (B, 1, H, W).
+    """Eq. 9: o·g_r + r·(1 − g_r), (B, N_r, H, W) twice -> (B, N_r, H, W), response gate g_r (B, 1, H, W).
 
     W sees [r, o], the image first, as released.
 
-    The released network goes on with the fused feature beside itself, hence 2 N_r channels.
+    The released network goes on with the fused feature beside itself. Those 2 N_r channels are never made: see
+    `dmgan.model.convolutions.WideConv2d`.
     """
 
     def __init__(self, image_dim: int) -> None:
@@ -149,7 +150,7 @@ class GatedResponse(nn.Module):
     def forward(self, memory: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         gate = torch.sigmoid(self.gate(torch.cat([image, memory], dim=1)))
         fused = memory * gate + image * (1 - gate)
-        return torch.cat([fused, fused], dim=1), gate
+        return fused, gate
 
 
 def _embedding(channels_in: int, channels_out: int) -> nn.Sequential:

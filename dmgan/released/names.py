@@ -137,7 +137,7 @@ def load_text_encoder(state_dict: StateDict) -> TextEncoder:
 def load_image_encoder(state_dict: StateDict) -> ImageEncoder:
     """DM-GAN's or AttnGAN's CNN_ENCODER (Inception-v3 with two linear maps), in evaluation mode."""
     theirs = _bare(state_dict)
-    encoder = ImageEncoder(InceptionTrunk(), _need(theirs, "emb_features.weight", 4).shape[0])
+    encoder = ImageEncoder(InceptionTrunk(align_corners=True), _need(theirs, "emb_features.weight", 4).shape[0])
     rules = [(r"emb_", "emb_")]
     for part, module in (("local", encoder.trunk.local), ("top", encoder.trunk.top)):
         assert isinstance(module, nn.Module)

@@ -54,8 +54,8 @@ def import_run(
             f"{captions_file}: has {len(vocabulary)} words, "
             f"the text encoder was trained with {text.embed.num_embeddings}"
         )
-    sizes = generator.options.model_dump() | {"embedding_dim": text.embed.embedding_dim, "padding_mask": padding_mask}
-    config = parse_config({"model": sizes})
+    model = generator.options.model_dump() | {"embedding_dim": text.embed.embedding_dim}
+    config = parse_config({"model": model | {"padding_mask": padding_mask, "align_corners": image.trunk.align_corners}})
     run = Run(out)
     run.save_encoders(Encoders(text, image), vocabulary)
     run.save_generator(generator, config, step=0, steps=0)

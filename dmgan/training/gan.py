@@ -80,7 +80,7 @@ class GanTraining:
 
     def _step_whole(self, part: Part) -> Outcome:
         fake = self.generate(part)
-        real = pyramid(part.images, [image.shape[-1] for image in fake.images])
+        real = self.real_images(part, fake)
         outcome = self.update_discriminators(real, [image.detach() for image in fake.images], part.text)
         outcome.statistics["diversity"] = diversity(fake.images[-1], real[-1])
         return outcome.followed_by(self.update_generator(fake, part.text))
@@ -91,7 +91,7 @@ class GanTraining:
         for i, part in enumerate(parts):
             with torch.no_grad():
                 fake = self.generate(part)
-            real = pyramid(part.images, [image.shape[-1] for image in fake.images])
+            real = self.real_images(part, fake)
             with power_iteration_at_rest(i > 0):
                 of_discriminators.append(self.update_discriminators(real, fake.images, part.text))
             of_discriminators[-1].statistics["diversity"] = diversity(fake.images[-1], real[-1])
@@ -101,6 +101,10 @@ class GanTraining:
             with power_iteration_at_rest(i > 0):
                 of_generator.append(self.update_generator(fake, part.text))
         return Outcome.mean(of_discriminators).followed_by(Outcome.mean(of_generator))
+
+    def real_images(self, part: Part, fake: GeneratorOutput) -> list[Tensor]:
+        """A part's real images (b, 3, s, s) at the sizes of the generated ones, in [-1, 1]."""
+        return pyramid(part.images, [image.shape[-1] for image in fake.images], self.objective.smaller_images)
 
     def generate(self, part: Part) -> GeneratorOutput:
         """Generated images of a part, float32 whatever they were computed in."""

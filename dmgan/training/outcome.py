@@ -80,10 +80,21 @@ def matching_losses(regions: Tensor, code: Tensor, text: Text, objective: Object
     return torch.stack(matching_loss(by_word, classes)).sum(), torch.stack(matching_loss(by_sentence, classes)).sum()
 
 
-def pyramid(images: Tensor, sizes: list[int]) -> list[Tensor]:
-    """uint8 images (b, 3, S, S) as float in [-1, 1] at each of `sizes` pixels, by averaging."""
+def pyramid(images: Tensor, sizes: list[int], smaller: str = "average") -> list[Tensor]:
+    """uint8 images (b, 3, S, S) as float in [-1, 1] at each of `sizes` pixels.
+
+    By averaging, or `bilinear` as Pillow: a triangle over twice the pixels, though not rounded to 8 bits.
+    """
     full = to_unit(images.contiguous())
-    return [F.avg_pool2d(full, full.shape[-1] // size) if size != full.shape[-1] else full for size in sizes]
+
+    def resized(size: int) -> Tensor:
+        if size == full.shape[-1]:
+            return full
+        if smaller == "bilinear":
+            return F.interpolate(full, size=(size, size), mode="bilinear", antialias=True)
+        return F.avg_pool2d(full, full.shape[-1] // size)
+
+    return [resized(size) for size in sizes]
 
 
 def precision(config: Config, device: torch.device) -> Callable[[], AbstractContextManager[object]]:

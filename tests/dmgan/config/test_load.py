@@ -37,10 +37,12 @@ def test_the_released_presets_differ_from_the_papers_where_the_release_does() ->
 
     common = {
         "model.padding_mask": ("aligned", "interleaved"),
+        "model.align_corners": (False, True),
         "objective.generator_weight": (0.5, 1.0),
         "objective.conditioning": ("sum", "mean"),
         "objective.mismatched_pairs": (False, True),
         "objective.one_forward": (True, False),
+        "objective.smaller_images": ("average", "bilinear"),
         "optimizer.ema_warmup": (True, False),
     }
     assert differences("cub") == common | {"train.epochs": (600, 800)}

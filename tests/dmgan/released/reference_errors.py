@@ -96,7 +96,7 @@ def watched(network: Generator) -> dict[str, Any]:
         for name, module in (("memory", stage.write), ("key", stage.read.key), ("value", stage.read.value)):
             module.register_forward_hook(lambda m, x, y, k=f"{name}{i}": seen.__setitem__(k, y))
         stage.read.register_forward_hook(lambda m, x, y, k=f"memory_out{i}": seen.__setitem__(k, y[0]))
-        stage.respond.register_forward_hook(lambda m, x, y, k=f"h_fused{i}": seen.__setitem__(k, y[0].chunk(2, 1)[0]))
+        stage.respond.register_forward_hook(lambda m, x, y, k=f"h_fused{i}": seen.__setitem__(k, y[0]))
         stage.register_forward_pre_hook(lambda m, x, k=f"h_in{i}": seen.__setitem__(k, x[0]))
     return seen
 

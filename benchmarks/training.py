@@ -1,0 +1,168 @@
+"""python -m benchmarks.training: one step of training, ours and the released procedure's, in one process.
+
+    released    the released procedure on today's PyTorch: `benchmarks.released_procedure`
+    float32     ours
+    bfloat16    ours with train.precision=bfloat16
+
+on random images and captions at a preset's sizes, on a GPU where there is one, else on the CPU. In every round each way
+takes a step, in a changing order, so that what else the machine does falls on all; the first step of each is not
+counted. A ratio is that of two steps of one round. Processor seconds are those of all threads, also while one waits for
+another: with OMP_NUM_THREADS=1 they hardly depend on what else the machine does.
+
+Neither Ray nor DeepSpeed is needed, but for `--workers 1,2`, which adds a step's time on so many processes:
+`benchmarks.training_scaling`.
+
+`--json` prints the result as the last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.training_costs import matmul_rate, operations, parts, peak_memory
+from benchmarks.training_ways import BFLOAT16, FLOAT32, RELEASED, WAYS, Step, Work, make_way, our_training, timed
+from datasets.errors import UserError, run_command
+
+__all__ = ["main"]
+
+Result = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="cub", help="a preset or a YAML file whose first stage has 64 pixels")
+    parser.add_argument("--batch", type=int, default=4, help="images of a batch, two or more")
+    parser.add_argument("--rounds", type=int, default=5, help="steps of each way that count")
+    parser.add_argument("--workers", default="", help="numbers of processes, e.g. 1,2, for the scaling with DeepSpeed")
+    parser.add_argument("--json", action="store_true", help="the result as the last line")
+    return run_command("benchmarks.training", partial(_carry_out, parser.parse_args(arguments)))
+
+
+def _carry_out(options: argparse.Namespace) -> int:
+    if options.batch < 2 or options.rounds < 1:
+        raise UserError(f"--batch {options.batch} --rounds {options.rounds}: expected at least 2 and 1")
+    workers = _workers(options.workers)
+    work = Work(options.preset, options.batch, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    work.check()
+    result = measure(work, options.rounds)
+    print(table(result))
+    if workers:
+        from benchmarks.training_scaling import scaling, scaling_table
+
+        result["scaling"] = scaling(work, workers, options.rounds)
+        print(f"\n{scaling_table(result['scaling'])}")
+    if options.json:
+        print(json.dumps(result))
+    return 0
+
+
+def _workers(given: str) -> list[int]:
+    found = [part.strip() for part in given.split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) > 0 for part in found):
+        raise UserError(f"--workers {given}: expected numbers of processes with commas between them, e.g. 1,2")
+    return [int(part) for part in found]
+
+
+def measure(work: Work, rounds: int) -> Result:
+    """Everything but the scaling, ready for JSON."""
+    ways = {name: make_way(name, work) for name in WAYS}
+    flops = {name: operations(way, 0) for name, way in ways.items()}  # the first step, which warms up too
+    seconds, processor = _interleaved(ways, work, rounds)
+    memory = {name: peak_memory(name, work) for name in tqdm(WAYS, desc="memory", unit="way")}
+    rates = {RELEASED: matmul_rate(work.device, torch.float32), BFLOAT16: matmul_rate(work.device, torch.bfloat16)}
+    rates[FLOAT32] = rates[RELEASED]
+    result: Result = {"preset": work.preset, "batch": work.batch, "rounds": rounds, "device": device_name(work.device)}
+    for name in WAYS:
+        median = statistics.median(seconds[name])
+        result[name] = {
+            "seconds": median,
+            "processor_seconds": statistics.median(processor[name]),
+            "images_per_second": work.batch / median,
+            "peak_bytes": memory[name],
+            "flops": flops[name],
+            "flops_per_second": flops[name] / median,
+            "of_matmul_rate": flops[name] / median / rates[name],
+        }
+    for name in (FLOAT32, BFLOAT16):
+        found = [theirs / ours for theirs, ours in zip(seconds[RELEASED], seconds[name], strict=True)]
+        result[f"ratio_{name}"] = statistics.median(found)
+        result[f"ratio_{name}_range"] = [min(found), max(found)]
+    result["memory_ratio"] = memory[FLOAT32] / memory[RELEASED]
+    del ways
+    result["parts"] = _median_parts(work, rounds)
+    return result
+
+
+def _interleaved(ways: dict[str, Step], work: Work, rounds: int) -> tuple[dict[str, list[float]], ...]:
+    """Seconds of every step of each way by the clock, and by the processor."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    processor: dict[str, list[float]] = {name: [] for name in ways}
+    names = list(ways)
+    for number in tqdm(range(rounds), desc="measure", unit="round"):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            began = time.process_time()
+            seconds[name].append(timed(partial(ways[name], number + 1), work.device))
+            processor[name].append(time.process_time() - began)
+    return seconds, processor
+
+
+def _median_parts(work: Work, rounds: int) -> dict[str, float]:
+    """Seconds of a step of ours in float32 by part."""
+    training = our_training(work)
+    found = [parts(training, work, number) for number in range(rounds + 1)][1:]
+    return {name: statistics.median([each[name] for each in found]) for name in found[0]}
+
+
+def device_name(device: torch.device) -> str:
+    """The card, or the processor with the number of threads and its units for bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    named = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = named.get("flags", "").split()
+    units = [unit for unit, flag in (("AMX", "amx_bf16"), ("AVX512-BF16", "avx512_bf16")) if flag in flags]
+    name = named.get("model name", platform.processor() or platform.machine())
+    return f"{name}, {torch.get_num_threads()} threads, {' and '.join(units) or 'no unit for bfloat16'}"
+
+
+def table(result: Result) -> str:
+    """As in docs/speed.md."""
+    rows = [
+        f"{result['preset']}, batch {result['batch']}, {result['rounds']} rounds, {result['device']}",
+        "",
+        "| | s | processor s | images/s | × released (min, median, max) | peak GB | TFLOP | GFLOP/s | of matmul |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in WAYS:
+        way, ratio = result[name], "1"
+        if name != RELEASED:
+            low, high = result[f"ratio_{name}_range"]
+            ratio = f"{low:.2f}, {result[f'ratio_{name}']:.2f}, {high:.2f}"
+        rows.append(
+            f"| {name} | {way['seconds']:.2f} | {way['processor_seconds']:.2f} | {way['images_per_second']:.2f} "
+            f"| {ratio} | {way['peak_bytes'] / 1e9:.2f} | {way['flops'] / 1e12:.2f} "
+            f"| {way['flops_per_second'] / 1e9:.0f} | {way['of_matmul_rate']:.0%} |"
+        )
+    total = sum(result["parts"].values())
+    rows += ["", "| part of float32's step | s | share |", "|---|---|---|"]
+    rows += [f"| {name} | {spent:.2f} | {spent / total:.0%} |" for name, spent in result["parts"].items()]
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

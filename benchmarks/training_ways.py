@@ -1,0 +1,108 @@
+"""The ways of training that `benchmarks.training` compares: the released procedure, ours in float32 and bfloat16."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.released_procedure import ReleasedTraining
+from datasets.errors import UserError
+from dmgan.architectures import gan_training
+from dmgan.config import Config, load_config
+from dmgan.model.build import build_encoders
+from dmgan.training.batch import TrainingBatch
+from dmgan.training.engine import MakeEngine, plain_engine
+from dmgan.training.gan import GanTraining
+from dmgan.training.outcome import pyramid
+
+__all__ = [
+    "BFLOAT16",
+    "FLOAT32",
+    "RELEASED",
+    "WAYS",
+    "Step",
+    "Work",
+    "make_way",
+    "our_training",
+    "timed",
+]
+
+RELEASED, FLOAT32, BFLOAT16 = "released", "float32", "bfloat16"
+WAYS = (RELEASED, FLOAT32, BFLOAT16)
+_WORDS = 5450  # of CUB's vocabulary
+
+Step = Callable[[int], dict[str, Tensor]]  # a step by its number; its losses
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained, and where: the same networks, captions and images for every way."""
+
+    preset: str
+    batch: int
+    device: torch.device
+
+    def config(self, precision: str = FLOAT32) -> Config:
+        return load_config(self.preset, [f"train.batch_size={self.batch}", f"train.precision={precision}"])
+
+    def check(self) -> None:
+        """Raise UserError where the released procedure has no such networks."""
+        model = self.config().model
+        if model.image_encoder != "inception-v3" or model.base_size < 64 or model.architecture != "dm-gan":
+            raise UserError(
+                f"--preset {self.preset}: expected networks as released, with model.architecture=dm-gan, "
+                "model.image_encoder=inception-v3 and model.base_size of at least 64"
+            )
+
+    def images_and_captions(self) -> TrainingBatch:
+        """Random ones, captions of 5 to 18 words; the longest comes first, as the released text encoder wants it."""
+        generator = torch.Generator().manual_seed(0)
+        config = self.config()
+        lengths = torch.randint(5, 19, (self.batch,), generator=generator).sort(descending=True).values
+        ids = torch.randint(1, _WORDS, (self.batch, config.data.max_words), generator=generator)
+        ids[torch.arange(ids.shape[1])[None] >= lengths[:, None]] = 0
+        size = config.model.image_sizes[-1]
+        images = torch.randint(0, 256, (self.batch, 3, size, size), generator=generator, dtype=torch.uint8)
+        return TrainingBatch(images, ids, lengths, torch.arange(self.batch)).to(self.device)
+
+
+def our_training(work: Work, precision: str = FLOAT32, make_engine: MakeEngine = plain_engine) -> GanTraining:
+    """From the same weights at every call."""
+    config = work.config(precision)
+    torch.manual_seed(0)
+    encoders = build_encoders(config.model, _WORDS).to(work.device).eval().requires_grad_(False)
+    return gan_training(config, encoders, make_engine, work.device)
+
+
+def make_way(name: str, work: Work) -> Step:
+    """The way's training from its start.
+
+    The released procedure gets its three image sizes ready made, as loader processes of its own make them; ours gets
+    bytes and makes sizes in the step.
+    """
+    given = work.images_and_captions()
+    if name != RELEASED:
+        training = our_training(work, name)
+        return lambda number: training.step(given, number).losses
+    config = work.config()
+    released = ReleasedTraining(config, our_training(work), work.device)
+    real = [image.cpu() for image in pyramid(given.images, config.model.image_sizes, "bilinear")]
+    return lambda number: released.step(real, given, number)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def timed(action: Callable[[], object], device: torch.device) -> float:
+    """Seconds that the action takes, until the device is done with it."""
+    _synchronise(device)
+    began = time.perf_counter()
+    action()
+    _synchronise(device)
+    return time.perf_counter() - began

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from dmgan.config import load_config
+from dmgan.model.build import build_encoders
+from dmgan.model.image_encoder import InceptionTrunk
+
+
+def test_the_released_presets_resize_as_the_released_encoder() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(1, 3, 64, 64) * 2 - 1
+    for preset, align_corners in (("cub", False), ("cub-released", True), ("coco-released", True)):
+        trunk = build_encoders(load_config(preset).model, 5).image.trunk.eval()
+        assert isinstance(trunk, InceptionTrunk)
+        found = []
+        trunk.local.register_forward_pre_hook(lambda module, given, found=found: found.append(given[0]))
+        trunk(images)
+        expected = F.interpolate(images, size=(299, 299), mode="bilinear", align_corners=align_corners)
+        torch.testing.assert_close(found[0], expected, rtol=0, atol=0)
