@@ -48,7 +48,7 @@ class Kernels(TorchDispatchMode):
     ) -> Any:
         result, name = func(*args, **(kwargs or {})), func.overloadpacket.__name__
         given, made = _tensors((args, kwargs)), _tensors(result)
-        if any(tensor.device.type == self._kind for tensor in (*given, *made)):
+        if func.namespace != "prim" and any(tensor.device.type == self._kind for tensor in (*given, *made)):
             _check_waiting(func, given, made, args, kwargs or {})
             if not func.is_view and name not in _NO_KERNEL:
                 self.counts[name] += 1

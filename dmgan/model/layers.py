@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmgan.model import collective
+from dmgan.model.native_norm import native_batch_norm
 
 __all__ = [
     "BatchNorm",
@@ -28,8 +28,13 @@ __all__ = [
     "recomputation",
 ]
 
-_recomputing = ContextVar("recomputing", default=False)  # see `recomputation`
-_at_rest = ContextVar("at_rest", default=False)  # see `power_iteration_at_rest`
+
+class _Mode:
+    """What forwards of this process are for. Not context variables: torch.compile cannot read those."""
+
+    recomputing = False  # see `recomputation`
+    at_rest = False  # see `power_iteration_at_rest`
+
 
 
 class BatchNorm(nn.Module):
@@ -60,10 +65,20 @@ class BatchNorm(nn.Module):
         if not self.training:
             y = F.batch_norm(wide, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
             return y.to(x.dtype)
+        if x.device.type == "cuda":
+            return self._native(x)
         y, mean, variance, count = _Normalise.apply(wide, self.weight, self.bias, self.eps, self.synchronised)
-        if not _recomputing.get():
+        if not _Mode.recomputing:
             self._follow(mean, variance, count)
         return y.to(x.dtype)
+
+    def _native(self, x: Tensor) -> Tensor:
+        """(B, C, *) -> (B, C, *) by CUDA's kernels."""
+        running = None
+        if not _Mode.recomputing:
+            self.num_batches_tracked += 1
+            running = self.running_mean, self.running_var
+        return native_batch_norm(x, self.weight, self.bias, running, self.momentum, self.eps, self.synchronised)
 
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         with torch.no_grad():
@@ -90,21 +105,21 @@ def batch_statistics(module: nn.Module, over: str) -> nn.Module:
 @contextmanager
 def recomputation() -> Iterator[None]:
     """Within it a forward is the repetition of an earlier one, whose batch the running statistics have seen."""
-    token = _recomputing.set(True)
+    before, _Mode.recomputing = _Mode.recomputing, True
     try:
         yield
     finally:
-        _recomputing.reset(token)
+        _Mode.recomputing = before
 
 
 @contextmanager
 def power_iteration_at_rest(rest: bool = True) -> Iterator[None]:
     """Within it, if `rest`, no forward moves the spectral norms' u and v: the parts of one batch move them once."""
-    token = _at_rest.set(rest)
+    before, _Mode.at_rest = _Mode.at_rest, rest
     try:
         yield
     finally:
-        _at_rest.reset(token)
+        _Mode.at_rest = before
 
 
 def _alone(x: Tensor) -> Tensor:
@@ -236,7 +251,7 @@ class SpectralNormConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # the power iteration needs all digits
             matrix = self.weight.flatten(1)
-            if self.training and not _at_rest.get():
+            if self.training and not _Mode.at_rest:
                 with torch.no_grad():
                     self.v.copy_(_unit(matrix.t() @ self.u))
                     self.u.copy_(_unit(matrix @ self.v))
