@@ -21,19 +21,24 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
 from datasets.errors import UserError
 
-__all__ = ["GPU", "on_fake_gpu"]
+__all__ = ["GPU", "HostWaitsError", "on_fake_gpu"]
 
 T = TypeVar("T")
 
 GPU = torch.device("cuda", 0)
 
 
+class HostWaitsError(AssertionError):
+    """An operation for which the host waits until the device has done all that came before."""
+
+
 def on_fake_gpu(function: Callable[..., T], *arguments: Any) -> T:
-    """What the function returns, both to be pickled. Raises what it raises; UserError without a compiler."""
+    """What the function returns, both to be pickled. Raises what it raises, HostWaitsError where the
+    contents of a tensor are asked for, UserError without a compiler."""
     # Loaded before torch, which asks once whether there is a device.
     with patch.dict(os.environ, {} if torch.version.cuda else {"LD_PRELOAD": str(_library())}):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -57,8 +62,11 @@ def _library() -> Path:
 
 
 def _within(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-    with _fake():
-        return function(*arguments)
+    try:
+        with _fake():
+            return function(*arguments)
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:  # which cannot be pickled
+        raise HostWaitsError(f"{error.func} asks for a tensor's contents") from None
 
 
 @contextmanager

@@ -51,8 +51,8 @@ def spans_nodes() -> bool:
 class DeepSpeedEngine:
     """A module sharded by ZeRO with Adam; an `Engine`.
 
-    Gradients are averaged over workers and not clipped; with `overlap` while the backward pass goes on. Every worker must pass the same weights and buffers, which
-    the same seed gives; rank 0's are sent to the others all the same.
+    Gradients are averaged over workers and not clipped; with `overlap` while the backward pass goes on. Every worker
+    must pass the same weights and buffers, which the same seed gives; rank 0's are sent to the others all the same.
     """
 
     def __init__(

@@ -36,7 +36,6 @@ class _Mode:
     at_rest = False  # see `power_iteration_at_rest`
 
 
-
 class BatchNorm(nn.Module):
     """Batch normalisation whose moments are over the batch of *all* workers, on CPU and GPU alike.
 
@@ -74,10 +73,11 @@ class BatchNorm(nn.Module):
 
     def _native(self, x: Tensor) -> Tensor:
         """(B, C, *) -> (B, C, *) by CUDA's kernels."""
-        running = None
-        if not _Mode.recomputing:
+        running = self.running_mean, self.running_var
+        if _Mode.recomputing:
+            running = running[0].clone(), running[1].clone()  # a repetition must keep as many tensors for its backward
+        else:
             self.num_batches_tracked += 1
-            running = self.running_mean, self.running_var
         return native_batch_norm(x, self.weight, self.bias, running, self.momentum, self.eps, self.synchronised)
 
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:

@@ -21,19 +21,18 @@ def native_batch_norm(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
-    running: tuple[Tensor, Tensor] | None,
+    running: tuple[Tensor, Tensor],
     momentum: float,
     eps: float,
     synchronised: bool,
 ) -> Tensor:
     """x (B, C, *) on a GPU, normalised over this batch, or over those of all workers if `synchronised`.
 
-    Moves the `running` mean and variance (C,) if they are given. x may be of a reduced precision, the others are float32.
+    Moves the `running` mean and variance (C,). x may be of a reduced precision, the others are float32.
     """
-    mean, variance = running or (None, None)
     if synchronised and collective.world_size() > 1:
-        return _Synchronised.apply(x, weight, bias, mean, variance, momentum, eps)
-    return F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=momentum, eps=eps)
+        return _Synchronised.apply(x, weight, bias, *running, momentum, eps)
+    return F.batch_norm(x, *running, weight, bias, training=True, momentum=momentum, eps=eps)
 
 
 class _Synchronised(torch.autograd.Function):
@@ -45,8 +44,8 @@ class _Synchronised(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
-        running_mean: Tensor | None,
-        running_variance: Tensor | None,
+        running_mean: Tensor,
+        running_variance: Tensor,
         momentum: float,
         eps: float,
     ) -> Tensor:
@@ -65,9 +64,7 @@ class _Synchronised(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, invstd, counts = ctx.saved_tensors
-        grad = grad.contiguous(
-            memory_format=torch.contiguous_format if x.is_contiguous() else torch.channels_last
-        )
+        grad = grad.contiguous(memory_format=torch.contiguous_format if x.is_contiguous() else torch.channels_last)
         of_output, of_product, grad_weight, grad_bias = torch.batch_norm_backward_reduce(
             grad, x, mean, invstd, weight, True, True, True
         )

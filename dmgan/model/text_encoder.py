@@ -35,7 +35,7 @@ class CaptionLSTM(nn.LSTM):
         outside = torch.arange(tokens, device=embedded.device) >= lengths[:, None]
         closing = embedded.new_zeros(4, self.hidden_size, 1)  # the gates are input, forget, cell and output
         closing[0].fill_(_CLOSED)
-        weights = list(self._flat_weights)
+        weights = [getattr(self, name) for name in self._flat_weights_names]
         for of_input in (0, len(weights) // 2):
             weights[of_input] = torch.cat([weights[of_input], closing.flatten(0, 1)], dim=1)
         start = embedded.new_zeros(2, batch, self.hidden_size)
