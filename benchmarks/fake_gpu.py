@@ -40,9 +40,9 @@ def on_fake_gpu(function: Callable[..., T], *arguments: Any) -> T:
     """What the function returns, both to be pickled. Raises what it raises, HostWaitsError where the
     contents of a tensor are asked for, UserError without a compiler."""
     # Loaded before torch, which asks once whether there is a device.
-    with patch.dict(os.environ, {} if torch.version.cuda else {"LD_PRELOAD": str(_library())}):
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return pool.submit(_within, function, arguments).result()
+    preloaded = {} if torch.version.cuda else {"LD_PRELOAD": str(_library())}
+    with patch.dict(os.environ, preloaded), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_within, function, arguments).result()
 
 
 @cache

@@ -41,8 +41,8 @@ def _check_compiler(device: torch.device) -> None:
 
 
 def fast_settings(config: Config, device: torch.device) -> None:
-    """For this process: on a GPU cuDNN's quickest algorithm for each shape, found by trying at first use, as the shapes of
-    a training do not change; with `train.tf32` TensorFloat-32 in convolutions and matrix products."""
+    """For this process: on a GPU cuDNN's quickest algorithm for each shape, found by trying at first use, as
+    the shapes of a training do not change; with `train.tf32` TensorFloat-32 in convolutions and matrix products."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = config.train.tf32
