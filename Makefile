@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test unit check clean
+.PHONY: quickstart test unit check gpu clean
 
 quickstart: .venv/.installed
 	$(BIN)/python -m dmgan.launch
@@ -15,6 +15,16 @@ test: check
 
 unit: .venv/.installed
 	$(PYTEST) -m "not distributed"
+
+# On a machine with a GPU: its tests, then the table of docs/speed.md. Neither Ray nor DeepSpeed is needed; another
+# Python that has torch for CUDA, pytest, torchvision and the small packages of pyproject.toml will do: make gpu GPU_PYTHON=python3
+GPU_PYTHON ?= $(BIN)/python
+GPU_BATCHES ?= 10 64
+
+gpu:
+	$(GPU_PYTHON) -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "make gpu: torch sees no GPU")'
+	$(GPU_PYTHON) -m pytest -m gpu tests/dmgan
+	for batch in $(GPU_BATCHES); do $(GPU_PYTHON) -m benchmarks.training --preset cub --batch $$batch --rounds 10 || exit 1; done | tee gpu.md
 
 check: .venv/.installed
 	$(BIN)/ruff check .

@@ -176,7 +176,7 @@ def _batch(config: Config, size: int, device: torch.device) -> TrainingBatch:
     return TrainingBatch(
         torch.randint(0, 256, (size, 3, pixels, pixels), dtype=torch.uint8, device=device),
         torch.randint(1, _ids(config), (size, words), device=device),
-        torch.full((size,), words),
+        torch.full((size,), words, device=device),
         torch.arange(size, device=device),
     )
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from cluster.sizing.footprint import Footprint, footprint, gan_step, pretraining_step
+from cluster.sizing.link import ASSUMED, COUNTED, GIVEN, MEASURED, Link, Value, messages, network_bytes
+from cluster.sizing.scaling import Job, scaling_report
 from datasets import storage
 from datasets.errors import run_command
 from datasets.manifest import load_manifest
@@ -21,28 +23,18 @@ from datasets.plan import BLOCK_SAMPLES, batches_per_worker
 from dmgan.config import Config, ConfigError, load_config
 from dmgan.runs.run import Run
 
-__all__ = ["Line", "Link", "Value", "main", "network_bytes", "report"]
+__all__ = ["Line", "main", "report"]
 
-COUNTED, MEASURED, GIVEN, ASSUMED = "counted", "measured", "given", "assumed"
-_RELEASED_RATE = 31.0  # images/s that users of the released code report of a 12 GB GPU
+# Images/s where none are given, of the cub preset at 256 pixels.
+_RATES = {
+    "gpu": Value(31.0, ASSUMED, "the released code on a 12 GB GPU, as its users report; --measure on yours"),
+    "cpu": Value(0.77, MEASURED, "two cores, batch 4, float32; --measure on yours"),
+}
 _NODE_GBIT, _NVLINK_GBYTE, _LATENCY = 100.0, 150.0, 30e-6
 _BUCKET_RATE = 200e6  # bytes/s of one writer
 _IMAGE_BYTES, _CAPTION_BYTES = 45e3, 2.5e3  # a photograph of 256 pixels as packed, its captions: docs/data.md
 _SAMPLES = {"cub": 8_855, "coco": 82_783, "quickstart": 1_800}  # of the training split
 _PROBE_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class Value:
-    """A number and where it comes from."""
-
-    number: float
-    source: str
-    note: str = ""
-
-    @property
-    def origin(self) -> str:
-        return f"{self.source}: {self.note}" if self.note else self.source
 
 
 @dataclass(frozen=True)
@@ -52,43 +44,12 @@ class Line:
     origin: str
 
 
-@dataclass(frozen=True)
-class Link:
-    """How fast GPUs talk, bytes/s and seconds a message: within a node, and between nodes for each of them."""
-
-    within: Value
-    between: Value
-    latency: Value
-    gpus_per_node: int
-
-    def seconds(self, sent: float, messages: int, workers: int) -> float:
-        """For a ring over all workers in which each sends so many bytes; each node's own link carries its ring once."""
-        if workers == 1:
-            return 0.0
-        rate = self.within.number if workers <= self.gpus_per_node else self.between.number
-        return sent / rate + messages * self.latency.number
-
-
-def network_bytes(cost: Footprint, zero_stage: int, workers: int) -> float:
-    """What each GPU sends in a step: gradients reduced and weights gathered, by rings, float32.
-
-    All-reduce is a reduce-scatter and an all-gather of (W − 1)/W of the bytes each. DeepSpeed all-reduces gradients at
-    stages 1 and 2 as well (`use_multi_rank_bucket_allreduce`) and gathers the updated weights after that. At stage 3 it
-    reduce-scatters, and gathers weights for every forward and backward pass: two of the generator, four of the
-    discriminators, and one of the generator for the average.
-    """
-    generator, discriminators = 4.0 * cost.generator, 4.0 * cost.discriminators
-    both = generator + discriminators
-    passes = {0: 2 * both, 1: 3 * both, 2: 3 * both, 3: 4 * generator + 5 * discriminators}[zero_stage]
-    return passes * (workers - 1) / workers
-
-
 def report(config: Config, options: argparse.Namespace, cost: Footprint) -> Iterator[Line]:
     """All lines. Raises ConfigError, StorageError or ManifestError where something that was named is not there."""
     rate, pretraining = _one_gpu(config, options)
     link = _link(options)
-    sent, messages = network_bytes(cost, config.deepspeed.zero_stage, options.gpus), _messages(config, cost)
-    communication = link.seconds(sent, messages, options.gpus)
+    sent, small = network_bytes(cost, config.deepspeed.zero_stage, options.gpus), messages(config, cost)
+    communication = link.seconds(sent, small, options.gpus)
     step = config.train.images_a_step / rate.number + communication
     sample, samples = _dataset(config, options)
     yield Line("trained parameters", f"G {cost.generator:,}, D {cost.discriminators:,}", COUNTED)
@@ -96,7 +57,7 @@ def report(config: Config, options: argparse.Namespace, cost: Footprint) -> Iter
     alone = f"{rate.number:,.1f} images/s, {config.train.images_a_step / rate.number:.3f} s a step"
     yield Line("one GPU alone", alone, rate.origin)
     note = f"{COUNTED}, for ZeRO {config.deepspeed.zero_stage}"
-    yield Line("each GPU sends", f"{_size(sent)} a step, about {messages} small messages", note)
+    yield Line("each GPU sends", f"{_size(sent)} a step, about {small} small messages", note)
     yield Line("communication", f"{communication:.3f} s a step, nothing overlapped", _origins(link, options.gpus))
     over_network = sent / step if options.gpus > options.gpus_per_node else 0.0
     yield from _together(config, options.gpus, step, rate, over_network, sample)
@@ -151,12 +112,6 @@ def _duration(config: Config, workers: int, step: float, samples: Value, pretrai
         yield Line(f"before: {config.pretrain.epochs} of encoders", shown, f"{pretraining.origin}; talking not counted")
 
 
-def _messages(config: Config, cost: Footprint) -> int:
-    """Small collective operations of a step: batch statistics forward and backward, DAMSM's negatives."""
-    statistics = 2 * cost.normalisations if config.train.batch_statistics == "global" else 0
-    return statistics + (6 if config.objective.negatives == "global" else 0) + 4
-
-
 def _origins(link: Link, workers: int) -> str:
     used, unit = (
         (link.within, "GB/s in the node") if workers <= link.gpus_per_node else (link.between, "GB/s between nodes")
@@ -177,9 +132,7 @@ def _one_gpu(config: Config, options: argparse.Namespace) -> tuple[Value, Value 
         memory = f", {_size(gan.peak_bytes)} of its memory in use" if gan.peak_bytes else ""
         note = f"here, on {gan.device}{memory}"
         return Value(gan.images_per_second, MEASURED, note), Value(encoders.images_per_second, MEASURED, note)
-    return Value(
-        _RELEASED_RATE, ASSUMED, "the released code on a 12 GB GPU, as its users report; --measure on yours"
-    ), None
+    return _RATES[options.device], None
 
 
 def _of_run(run: Run) -> tuple[Value, Value | None]:
@@ -263,11 +216,13 @@ def _parser() -> argparse.ArgumentParser:
     speed.add_argument("--measure", type=int, nargs="?", const=3, metavar="STEPS", help="time steps on this machine")
     speed.add_argument("--run", metavar="DIR_OR_S3_URL", help="as fast as this run was a worker")
     speed.add_argument("--images-per-second", type=float, metavar="X", help="of one GPU")
+    speed.add_argument("--device", choices=tuple(_RATES), default="gpu", help="as measured or assumed (default gpu)")
     group = parser.add_argument_group("what is around it")
     group.add_argument("--data", metavar="DIR_OR_S3_URL", help="a packed dataset: sizes and samples as they are")
     group.add_argument("--storage", metavar="DIR_OR_S3_URL", help="time writing 64 MiB there")
     group.add_argument("--network-gbit", type=float, metavar="X", help=f"of a node (assumed {_NODE_GBIT:g})")
     group.add_argument("--nvlink-gbyte", type=float, metavar="X", help=f"GB/s of a GPU in a node ({_NVLINK_GBYTE:g})")
+    parser.add_argument("--scaling", action="store_true", help="also 1 to 512 GPUs at each ZeRO stage, as Markdown")
     parser.add_argument("--markdown", action="store_true", help="a table for a page")
     return parser
 
@@ -282,13 +237,21 @@ def _carry_out(options: argparse.Namespace) -> int:
         if value is not None and not value > 0:
             raise ConfigError(f"--{flag.replace('_', '-')} {value:g}: expected more than 0")
     config = load_config(options.preset, options.set)
-    lines = list(report(config, options, footprint(config, options.gpus)))
+    cost = footprint(config, options.gpus)
+    lines = list(report(config, options, cost))
+    _print(lines, config, options)
+    if options.scaling:
+        alone = config.train.images_a_step / _one_gpu(config, options)[0].number
+        print("\n" + "\n".join(scaling_report(Job(config, cost, _link(options), alone))))
+    return 0
+
+
+def _print(lines: list[Line], config: Config, options: argparse.Namespace) -> None:
     if options.markdown:
         print("| | | |\n|---|---|---|")
         print("\n".join(f"| {line.what} | {line.shown} | {line.origin} |" for line in lines))
-        return 0
+        return
     print(f"{options.preset}, {options.gpus} GPUs, batch {config.train.batch_size} a GPU, {config.train.precision}\n")
     wide = max(len(line.what) for line in lines)
     for line in lines:
         print(f"{line.what:{wide}}  {line.shown}\n{'':{wide}}    ({line.origin})")
-    return 0

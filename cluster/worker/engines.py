@@ -15,14 +15,18 @@ from torch import Tensor, nn
 from dmgan.training.engine import (
     MOMENTS,
     EngineState,
+    adam,
     adam_state,
     all_finite,
     cpu_copy,
     load_adam_state,
     second_moments,
+    step_count,
 )
 
-__all__ = ["DeepSpeedEngine", "initialise"]
+__all__ = ["DeepSpeedEngine", "initialise", "spans_nodes"]
+
+BUCKET = 2_500_000  # gradients of a message that is sent while others are made: 10 MB
 
 
 def initialise(device: torch.device) -> None:
@@ -38,11 +42,17 @@ def initialise(device: torch.device) -> None:
     deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", dist_init_required=False)
 
 
+def spans_nodes() -> bool:
+    """Whether the workers are GPUs of more than one node, as Ray Train's environment has it."""
+    workers = dist.get_world_size()
+    return dist.get_backend() == "nccl" and int(os.environ.get("LOCAL_WORLD_SIZE", workers)) < workers
+
+
 class DeepSpeedEngine:
     """A module sharded by ZeRO with Adam; an `Engine`.
 
-    Gradients are averaged over workers and not clipped. Every worker must pass the same weights and buffers, which
-    the same seed gives; rank 0's are sent to the others all the same.
+    Gradients are averaged over workers and not clipped; with `overlap` while the backward pass goes on. Every worker
+    must pass the same weights and buffers, which the same seed gives; rank 0's are sent to the others all the same.
     """
 
     def __init__(
@@ -52,6 +62,7 @@ class DeepSpeedEngine:
         lr: float,
         betas: tuple[float, float],
         zero_stage: int,
+        overlap: bool = False,
         batch_size: int,
         accumulate: int = 1,
     ) -> None:
@@ -60,20 +71,20 @@ class DeepSpeedEngine:
         for buffer in module.buffers():  # DeepSpeed broadcasts parameters only
             dist.broadcast(buffer, 0)
         self.zero_stage = zero_stage
-        trained = [p for p in module.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr, betas)
-        # All gradients at once, and no more: DeepSpeed's own bucket is 2 GB an engine, used or not.
+        # All gradients at once, and no more: DeepSpeed's own bucket is 2 GB an engine, used or not. With `overlap` in
+        # parts, each sent while the backward pass makes the next.
+        whole = sum(p.numel() for p in module.parameters() if p.requires_grad)
         zero: dict[str, Any] = {
             "stage": zero_stage,
-            "overlap_comm": False,
-            "reduce_bucket_size": sum(p.numel() for p in trained),
+            "overlap_comm": overlap,
+            "reduce_bucket_size": min(whole, BUCKET) if overlap else whole,
         }
         if zero_stage in (1, 2):
             # With a norm DeepSpeed leaves out the update of a non-finite gradient and goes on; `healthy` must see it.
             zero["compute_grad_norm"] = False
         self._engine, *_ = deepspeed.initialize(
             model=module,
-            optimizer=optimizer,
+            optimizer=adam(module, lr, betas),
             config={
                 "train_micro_batch_size_per_gpu": batch_size,
                 "gradient_accumulation_steps": accumulate,
@@ -82,6 +93,7 @@ class DeepSpeedEngine:
                 "zero_allow_untested_optimizer": True,
                 "zero_force_ds_cpu_optimizer": False,
                 "steps_per_print": 2**62,
+                "timers": {"throughput": {"enabled": False}},  # for which the host waits four times a step
             },
         )
         self.module: nn.Module = self._engine.module
@@ -186,7 +198,7 @@ class DeepSpeedEngine:
             state = sharded.optimizer.state[flat]
             for kind in MOMENTS:
                 state.setdefault(kind, torch.zeros_like(flat))
-            state["step"] = torch.tensor(float(steps))
+            state["step"] = step_count(sharded.optimizer, steps, flat.device)
         if whole:
             sharded._lazy_init_hp_params_optimizer_state()
 

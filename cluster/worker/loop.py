@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 
 import ray.train
 import safetensors.torch
@@ -31,6 +31,7 @@ from dmgan.runs.metrics import MetricsLine, SkippedSamples
 from dmgan.runs.reading import read_options
 from dmgan.runs.run import Run
 from dmgan.seeds import seed_of
+from dmgan.training.ahead import ahead
 from dmgan.training.batch import TrainingBatch, tokenised
 from dmgan.training.engine import Engine, EngineState, cpu_copy
 from dmgan.training.outcome import Outcome
@@ -71,7 +72,8 @@ def run_stage(
     first = collective.rank() == 0
     recorder = Recorder(run, stage.name, position.step, config.loggers) if first else None
     health, skipped, agreement, evictions = Health(run, stage.name), Skipped(), Agreement(), Evictions()
-    batches = _batches(stage, config, position, device, skipped)
+    wanted = islice(_batches(stage, config, position, skipped), stage.steps - position.step)
+    batches = ahead(wanted, device, depth=int(device.type == "cuda"))
     since, logged = time.monotonic(), position.step
     report(stage.name, position.step, stage.steps)
     stopping = False
@@ -110,9 +112,9 @@ def run_stage(
 
 
 def _batches(
-    stage: Stage, config: Config, position: Position, device: torch.device, skipped: Skipped
+    stage: Stage, config: Config, position: Position, skipped: Skipped
 ) -> Iterator[tuple[list[str], TrainingBatch]]:
-    """Samples' keys and batches from the position on, epoch after epoch, on the device."""
+    """Samples' keys and batches from the position on, epoch after epoch."""
     options = read_options(config.data)
     while True:
         for batch in open_stream(
@@ -129,7 +131,7 @@ def _batches(
             skipped=skipped,
             manifest=stage.manifest,
         ):
-            yield batch.keys, tokenised(batch, stage.tokenizer, config.data.max_words).to(device)
+            yield batch.keys, tokenised(batch, stage.tokenizer, config.data.max_words)
         position = replace(position, epoch=position.epoch + 1, batches=0, legs=())
 
 

@@ -151,6 +151,8 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
 
 
 def _make_engine(config: Config) -> MakeEngine:
-    from cluster.worker.engines import DeepSpeedEngine
+    from cluster.worker.engines import DeepSpeedEngine, spans_nodes
 
-    return partial(DeepSpeedEngine, zero_stage=config.deepspeed.zero_stage)
+    wanted = config.deepspeed.overlap
+    overlap = wanted == "always" or (wanted == "auto" and spans_nodes())
+    return partial(DeepSpeedEngine, zero_stage=config.deepspeed.zero_stage, overlap=overlap)

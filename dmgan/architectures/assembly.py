@@ -14,6 +14,7 @@ from dmgan.model.folding import keep_folded
 from dmgan.model.generator import Generator
 from dmgan.model.layers import batch_statistics
 from dmgan.training.average import Average
+from dmgan.training.compiled import compile_networks, fast_settings
 from dmgan.training.damsm import DamsmTraining
 from dmgan.training.engine import Engine, MakeEngine
 from dmgan.training.gan import GanTraining
@@ -35,6 +36,7 @@ def build_gan_discriminators(model: Model) -> nn.Module:
 def gan_training(config: Config, encoders: Encoders, make_engine: MakeEngine, device: torch.device) -> GanTraining:
     """The GAN's training from the start, with frozen `encoders` that are on the device."""
     keep_folded(encoders)
+    fast_settings(config, device)
     train, optimizer = config.train, config.optimizer
     betas = (optimizer.beta1, optimizer.beta2)
     fresh = build_generator(config.model, train.activation_checkpointing).to(device)
@@ -46,6 +48,7 @@ def gan_training(config: Config, encoders: Encoders, make_engine: MakeEngine, de
 
     generator = engine(fresh, optimizer.generator_lr)
     discriminators = engine(build_gan_discriminators(config.model).to(device), optimizer.discriminator_lr)
+    compile_networks(config, device, generator.module, discriminators.module, encoders.image)
     return architectures.get(config.model.architecture).training(
         generator,
         discriminators,
@@ -67,6 +70,7 @@ def damsm_training(
     inception_weights: dict[str, Tensor] | None = None,
 ) -> DamsmTraining:
     """The encoders' pre-training of so many steps from the start, for a tokenizer of so many ids."""
+    fast_settings(config, device)
     options = config.pretrain
     encoders = build_encoders(config.model, ids, options.dropout, inception_weights).to(device).train()
     engine = make_engine(
@@ -75,4 +79,5 @@ def damsm_training(
         betas=(config.optimizer.beta1, config.optimizer.beta2),
         batch_size=options.batch_size,
     )
+    compile_networks(config, device, encoders.image)
     return DamsmTraining(engine, config.objective, options.lr, steps, precision(config, device))

@@ -20,3 +20,7 @@ class Checkpoint(Section):
 
 class DeepSpeed(Section):
     zero_stage: Literal[0, 1, 2, 3] = key(1, "ZeRO stage: what workers share out among them")
+    overlap: Literal["auto", "always", "never"] = key(
+        "auto",
+        "whether gradients are sent in parts while the backward pass makes the others; auto: by GPUs of several nodes",
+    )

@@ -53,6 +53,14 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _compiled_whole(self) -> Config:
+        if self.train.compile and self.deepspeed.zero_stage == 3:
+            raise ValueError(
+                "train.compile=true: expected deepspeed.zero_stage=0, 1 or 2: at 3 weights come and go within a network"
+            )
+        return self
+
     def to_yaml(self) -> str:
         return dump_yaml(self.model_dump())
 

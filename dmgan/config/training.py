@@ -99,6 +99,12 @@ class Train(Section):
     activation_checkpointing: bool = key(
         False, "whether refinements are computed again in the backward pass rather than kept, which takes less memory"
     )
+    compile: bool = key(
+        False, "whether torch.compile fuses operations of generator, discriminators and image encoder; not at ZeRO 3"
+    )
+    tf32: bool = key(
+        True, "whether float32 products on a GPU are of TensorFloat-32: 10 bits of mantissa in place of 23, and fast"
+    )
     batch_statistics: Literal["global", "local"] = key(
         "global", "BatchNorm's moments: over the batches of all workers, or of each alone (faster)", "fixed", "encoders"
     )

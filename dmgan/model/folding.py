@@ -5,7 +5,7 @@ Shapes: C channels, k×k kernels.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -45,18 +45,8 @@ class _Folded(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, bn: nn.BatchNorm2d) -> None:
         super().__init__()
-        with torch.device("meta"):
-            self.conv = _Scaled(
-                conv.in_channels,
-                conv.out_channels,
-                conv.kernel_size,  # type: ignore[arg-type]
-                conv.stride,  # type: ignore[arg-type]
-                conv.padding,  # type: ignore[arg-type]
-                bias=False,
-            )
-            self.bn = _Affine(bn.num_features, bn.eps)
-        self.conv.weight = conv.weight
-        self.bn.__dict__.update(_parameters=bn._parameters, _buffers=bn._buffers)
+        conv.__class__, bn.__class__ = _Scaled, _Affine  # the modules themselves, wherever their weights are
+        self.conv, self.bn = cast(_Scaled, conv), cast(_Affine, bn)
         self.register_buffer("kept_weight", None, persistent=False)
         self.register_buffer("kept_bias", None, persistent=False)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from dmgan.model import collective
 from dmgan.model.convolutions import UpsamplingConv2d, WideConv2d
+from dmgan.model.native_norm import native_batch_norm
 from dmgan.model.normalisation import Normalise, NormaliseAndGate, gated
 
 __all__ = [
@@ -30,8 +30,12 @@ __all__ = [
     "recomputation",
 ]
 
-_recomputing = ContextVar("recomputing", default=False)  # see `recomputation`
-_at_rest = ContextVar("at_rest", default=False)  # see `power_iteration_at_rest`
+
+class _Mode:
+    """What forwards of this process are for. Not context variables: torch.compile cannot read those."""
+
+    recomputing = False  # see `recomputation`
+    at_rest = False  # see `power_iteration_at_rest`
 
 
 class BatchNorm(nn.Module):
@@ -60,14 +64,23 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return self._normalised(Normalise, x)
+        return self._native(x) if x.device.type == "cuda" else self._normalised(Normalise, x)
 
     def _normalised(self, function: type[Normalise] | type[NormaliseAndGate], x: Tensor) -> Tensor:
         # Activations of a reduced precision stay in it; moments and the arithmetic are float32's.
         y, mean, variance, count = function.apply(x, self.weight, self.bias, self.eps, self.synchronised)
-        if not _recomputing.get():
+        if not _Mode.recomputing:
             self._follow(mean, variance, count)
         return y
+
+    def _native(self, x: Tensor) -> Tensor:
+        """(B, C, *) -> (B, C, *) by CUDA's kernels."""
+        running = self.running_mean, self.running_var
+        if _Mode.recomputing:
+            running = running[0].clone(), running[1].clone()  # a repetition must keep as many tensors for its backward
+        else:
+            self.num_batches_tracked += 1
+        return native_batch_norm(x, self.weight, self.bias, running, self.momentum, self.eps, self.synchronised)
 
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         with torch.no_grad():
@@ -94,21 +107,21 @@ def batch_statistics(module: nn.Module, over: str) -> nn.Module:
 @contextmanager
 def recomputation() -> Iterator[None]:
     """Within it a forward is the repetition of an earlier one, whose batch the running statistics have seen."""
-    token = _recomputing.set(True)
+    before, _Mode.recomputing = _Mode.recomputing, True
     try:
         yield
     finally:
-        _recomputing.reset(token)
+        _Mode.recomputing = before
 
 
 @contextmanager
 def power_iteration_at_rest(rest: bool = True) -> Iterator[None]:
     """Within it, if `rest`, no forward moves the spectral norms' u and v: the parts of one batch move them once."""
-    token = _at_rest.set(rest)
+    before, _Mode.at_rest = _Mode.at_rest, rest
     try:
         yield
     finally:
-        _at_rest.reset(token)
+        _Mode.at_rest = before
 
 
 class Dropout(nn.Module):
@@ -136,7 +149,7 @@ class GatedBatchNorm(BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return gated(super().forward(x))
-        return self._normalised(NormaliseAndGate, x)
+        return F.glu(self._native(x), dim=1) if x.device.type == "cuda" else self._normalised(NormaliseAndGate, x)
 
 
 class Upsample(nn.Sequential):
@@ -202,7 +215,7 @@ class SpectralNormConv2d(nn.Module):
 
     def _largest(self, matrix: Tensor) -> Tensor:
         """σ, of vectors of its own: the next forward moves the buffers while this one still waits for its backward."""
-        if not self.training or _at_rest.get():
+        if not self.training or _Mode.at_rest:
             return self.u.clone() @ (matrix @ self.v.clone())
         v = _unit(matrix.detach().t() @ self.u)
         grown = matrix @ v

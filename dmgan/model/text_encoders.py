@@ -23,8 +23,8 @@ __all__ = ["TextEncoderKind", "check_text_encoder", "learn_tokenizer", "read_tok
 class TextEncoderKind:
     """A text encoder, and its tokenizer if that is not the one of `text`.
 
-    `build(model, ids, dropout)` gives a module with (ids (B, T) int64 padded with 0, lengths (B,)) -> word features
-    (B, N_w, T), whose columns past a caption's end are not used, and sentence (B, N_w).
+    `build(model, ids, dropout)` gives a module with (ids (B, T) int64 padded with 0, lengths (B,), in training on
+    the device) -> word features (B, N_w, T), whose columns past a caption's end are not used, and sentence (B, N_w).
     """
 
     build: Callable[[Model, int, float], nn.Module]

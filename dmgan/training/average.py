@@ -30,5 +30,10 @@ class Average:
         with engine.full_weights():
             current = [p.detach() for p in engine.module.parameters()]
             torch._foreach_lerp_(list(self.module.parameters()), current, 1 - decay)
-        for mine, theirs in zip(self.module.buffers(), engine.module.buffers(), strict=True):
-            mine.copy_(theirs)
+        # Of one kind of number at a time, which one kernel copies.
+        for floating in (True, False):
+            mine, theirs = (
+                [b for b in module.buffers() if b.is_floating_point() == floating]
+                for module in (self.module, engine.module)
+            )
+            torch._foreach_copy_(mine, theirs)

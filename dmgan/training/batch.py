@@ -22,8 +22,7 @@ class UnknownWordsError(UserError):
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Images uint8 (b, 3, S, S); ids int64 (b, T) of their captions padded with 0; lengths int64 (b,), on the CPU;
-    classes int64 (b,)."""
+    """Images uint8 (b, 3, S, S); ids int64 (b, T) of their captions padded with 0; lengths and classes int64 (b,)."""
 
     images: Tensor
     ids: Tensor
@@ -34,15 +33,17 @@ class TrainingBatch:
         return len(self.ids)
 
     def to(self, device: torch.device) -> TrainingBatch:
-        """On the device, but for the lengths, which packing a sequence wants on the CPU."""
-        return TrainingBatch(
-            to_device(self.images, device), to_device(self.ids, device), self.lengths, to_device(self.classes, device)
-        )
+        """On the device; nothing waits for it."""
+        return TrainingBatch(*(to_device(tensor, device) for tensor in self.tensors))
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.images, self.ids, self.lengths, self.classes
 
     def rows(self, first: int, last: int) -> TrainingBatch:
         """The rows [first, last)."""
         part = slice(first, last)
-        return TrainingBatch(self.images[part], self.ids[part], self.lengths[part], self.classes[part])
+        return TrainingBatch(*(tensor[part] for tensor in self.tensors))
 
     def chunks(self, parts: int) -> list[TrainingBatch]:
         """So many equal parts."""

@@ -17,12 +17,14 @@ __all__ = [
     "EngineState",
     "MakeEngine",
     "PlainEngine",
+    "adam",
     "adam_state",
     "all_finite",
     "cpu_copy",
     "load_adam_state",
     "plain_engine",
     "second_moments",
+    "step_count",
 ]
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's first and second, as torch names them
@@ -107,7 +109,7 @@ class PlainEngine:
 
     def __init__(self, module: nn.Module, lr: float, betas: tuple[float, float], accumulate: int = 1) -> None:
         self.module, self._accumulate, self._parts = module, accumulate, 0
-        self.optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr, betas)
+        self.optimizer = adam(module, lr, betas)
 
     def __call__(self, *inputs: Any) -> Any:
         return self.module(*inputs)
@@ -147,6 +149,17 @@ def plain_engine(
     return PlainEngine(module, lr, betas, accumulate)
 
 
+def adam(module: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    """Of the module's trained parameters; on a GPU one kernel updates all of them."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return torch.optim.Adam(trained, lr, betas, fused=all(p.device.type == "cuda" for p in trained) or None)
+
+
+def step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> Tensor:
+    """Adam's count of steps as its state holds it: where the parameters are if one kernel updates them."""
+    return torch.tensor(float(steps), device=device if optimizer.defaults["fused"] else "cpu")
+
+
 @torch.no_grad()
 def all_finite(tensors: list[Tensor]) -> Tensor:
     return torch.stack(torch._foreach_norm(tensors)).isfinite().all()
@@ -173,4 +186,4 @@ def load_adam_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: 
     for name, p in module.named_parameters():
         if p.requires_grad and state.steps:
             moments = {kind: state.moments[kind][name].to(p.device, copy=True) for kind in MOMENTS}
-            optimizer.state[p] = {"step": torch.tensor(float(state.steps)), **moments}
+            optimizer.state[p] = {"step": step_count(optimizer, state.steps, p.device), **moments}

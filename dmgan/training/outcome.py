@@ -61,7 +61,8 @@ class Text:
 
 def finite(losses: dict[str, Tensor], network: str, engine: Engine) -> dict[str, Tensor]:
     """Whether each loss is finite and, seen at the weights after the update, the gradients; nothing waits for it."""
-    flags = {f"the loss {name} is": loss.isfinite().all() for name, loss in losses.items()}
+    each = torch.stack(list(losses.values())).isfinite().unbind()
+    flags = {f"the loss {name} is": flag for name, flag in zip(losses, each, strict=True)}
     return flags | {f"the gradients of {network} are": engine.healthy()}
 
 

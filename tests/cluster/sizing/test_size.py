@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import safetensors.torch
 import torch
 
 from cluster.sizing.footprint import Footprint, footprint
-from cluster.sizing.size import Link, Value, main, network_bytes
+from cluster.sizing.link import Link, Value, network_bytes
+from cluster.sizing.scaling import WORKERS, Job, first_above, scaling_report, waiting
+from cluster.sizing.size import main
 from datasets.manifest import Manifest
 from dmgan.architectures import build_generator
 from dmgan.config import load_config
@@ -77,6 +80,38 @@ def test_a_node_and_nodes_talk_over_different_links() -> None:
     assert replace(link, gpus_per_node=16).seconds(1e9, 0, 16) == pytest.approx(0.01)
 
 
+def job(*settings: str, seconds: float = 0.1) -> Job:
+    """46 million parameters, 30 normalisations, eight GPUs a node."""
+    cost = Footprint(21_000_000, 25_000_000, 0, 0, 0, 0, 30)
+    link = Link(Value(150e9, "given"), Value(12.5e9, "given"), Value(30e-6, "given"), gpus_per_node=8)
+    return Job(load_config("cub", settings), cost, link, seconds)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_waiting_grows_with_workers_and_shrinks_with_overlap(stage: int) -> None:
+    assert waiting(job(), stage, 1, overlap=True) == waiting(job(), stage, 1, overlap=False) == 0
+    for few, more in pairwise(WORKERS[1:]):
+        assert waiting(job(), stage, few, overlap=False) <= waiting(job(), stage, more, overlap=False)
+        overlapped, not_overlapped = (waiting(job(), stage, more, overlap) for overlap in (True, False))
+        assert 0 < overlapped < not_overlapped or (overlapped == not_overlapped and stage == 0)
+    # No more is hidden than there is to hide behind.
+    little = job(seconds=1e-6)
+    assert waiting(little, stage, 64, overlap=True) == pytest.approx(
+        waiting(little, stage, 64, overlap=False), abs=1e-6
+    )
+
+
+def test_from_how_many_workers_on_a_step_waits_and_what_moves_it() -> None:
+    assert first_above(job(seconds=0.5), 1, overlap=False) == 16  # the first with more than one node
+    assert first_above(job(seconds=0.5), 1, overlap=True) is None  # all is hidden but the weights and small messages
+    assert first_above(job(), 1, overlap=True) == 16  # the weights, gathered after the update, are not
+    report = "\n".join(scaling_report(job(seconds=0.5)))
+    assert "| 512 | " in report
+    assert "ZeRO 1: waiting is more than 5% of a step from 16 GPUs on; overlapped nowhere up to 512 GPUs." in report
+    assert "- deepspeed.overlap=always: nowhere up to 512 GPUs" in report
+    assert "- train.batch_size=64: nowhere up to 512 GPUs" in report
+
+
 def lines(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[str, str]]:
     capsys.readouterr()
     assert main([*arguments, "--markdown"]) == 0
@@ -92,6 +127,10 @@ def test_what_is_assumed_is_said_and_what_is_given_is_used(capsys: pytest.Captur
     )
     assert assumed["a stored sample"][1].startswith("assumed") and "120 epochs" in assumed
     assert {f"memory at ZeRO {stage}" for stage in range(4)} <= set(assumed)
+    processor = lines(["--preset", "cub", "--gpus", "2", "--device", "cpu"], capsys)
+    assert processor["one GPU alone"][0].startswith("0.8 images/s") and processor["one GPU alone"][1].startswith(
+        "measured"
+    )
     given = lines(
         ["--preset", "coco", "--gpus", "1", "--images-per-second", "82.783", "--set", "train.batch_size=2"], capsys
     )

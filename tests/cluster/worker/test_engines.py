@@ -258,3 +258,24 @@ def test_accumulated_parts_are_as_many_workers(world: int, stage: int, tmp_path:
     expected = accumulate(plain_engine, 4)
     mp.spawn(accumulating_worker, (world, stage, tmp_path), nprocs=world)
     close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(world)], expected)
+
+
+def overlapping_worker(rank: int, stage: int, folder: Path) -> None:
+    """Training whose gradients are sent in parts, of which each network has several."""
+    begin(rank, WORLD, folder)
+    from cluster.worker import engines
+
+    engines.BUCKET = 500
+    trained = Trainings(partial(deepspeed(stage), overlap=True), rank, WORLD)
+    trained.run(0, STEPS)
+    torch.save(trained.result(), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_gradients_sent_in_parts_are_the_same(
+    stage: int, one_process: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    mp.spawn(overlapping_worker, (stage, tmp_path), nprocs=WORLD)
+    close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)], one_process[0])
