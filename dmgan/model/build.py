@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dmgan.config import Model
 from dmgan.model.discriminator import Discriminator
 from dmgan.model.image_encoder import CompactTrunk, ImageEncoder, InceptionTrunk
-from dmgan.model.layers import SpectralNormConv2d
+from dmgan.model.layers import SpectralNormConv2d, spectral_norms_at_once
 from dmgan.model.text_encoders import text_encoders
 
 __all__ = ["Discriminators", "Encoders", "Logits", "build_discriminators", "build_encoders", "initialised"]
@@ -33,6 +33,14 @@ class Discriminators(nn.ModuleList):
         `parts` > 1 the images go through in that many forwards, and the wrong pairs in one more, as released; every
         forward moves the spectral norm's u and v.
         """
+        if parts > 1:
+            return self._judge(images, sentences, wrong_sentences, parts)
+        with spectral_norms_at_once(self):
+            return self._judge(images, sentences, wrong_sentences, parts)
+
+    def _judge(
+        self, images: list[Tensor], sentences: Tensor, wrong_sentences: Tensor | None, parts: int
+    ) -> list[Logits]:
         logits = []
         for module, image in zip(self, images, strict=True):
             discriminator: Any = module

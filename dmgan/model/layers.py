@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmgan.model import collective
+from dmgan.model import collective, spectral
 from dmgan.model.convolutions import UpsamplingConv2d, WideConv2d
 from dmgan.model.native_norm import native_batch_norm
 from dmgan.model.normalisation import Normalise, NormaliseAndGate, gated
@@ -28,6 +28,7 @@ __all__ = [
     "batch_statistics",
     "power_iteration_at_rest",
     "recomputation",
+    "spectral_norms_at_once",
 ]
 
 
@@ -199,6 +200,7 @@ class SpectralNormConv2d(nn.Module):
 
     u: Tensor
     v: Tensor
+    _divided: Tensor | None = None  # the weight over σ, within `spectral_norms_at_once`
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
         super().__init__()
@@ -209,6 +211,8 @@ class SpectralNormConv2d(nn.Module):
         self.register_buffer("v", F.normalize(torch.randn(channels_in * kernel * kernel), dim=0))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._divided is not None:
+            return F.conv2d(x, self._divided, self.bias, self.stride, self.padding)
         with torch.autocast(x.device.type, enabled=False):  # the power iteration needs all digits
             weight = self.weight / self._largest(self.weight.flatten(1))
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
@@ -223,6 +227,30 @@ class SpectralNormConv2d(nn.Module):
         self.v.copy_(v)
         self.u.copy_(u)
         return u @ grown
+
+
+@contextmanager
+def spectral_norms_at_once(module: nn.Module) -> Iterator[None]:
+    """For one forward, in which every `SpectralNormConv2d` of the module takes part once: all their norms together.
+
+    Only on a GPU, for which one layer's are many small kernels, and in training. Elsewhere, under torch.compile, which
+    makes few of them itself, and where ZeRO 3 gathers weights layer by layer, each layer has its own.
+    """
+    layers = [part for part in module.modules() if isinstance(part, SpectralNormConv2d)]
+    moving = not _Mode.at_rest and all(layer.training for layer in layers)
+    on_gpu = all(layer.weight.is_cuda and layer.weight.numel() for layer in layers)
+    if not (layers and moving and on_gpu) or torch.compiler.is_compiling():
+        yield
+        return
+    with torch.autocast("cuda", enabled=False):
+        divided = spectral.normalised([spectral.Iterated(layer.weight, layer.u, layer.v) for layer in layers])
+    try:
+        for layer, weight in zip(layers, divided, strict=True):
+            layer._divided = weight
+        yield
+    finally:
+        for layer in layers:
+            layer._divided = None
 
 
 def _unit(x: Tensor, eps: float = 1e-12) -> Tensor:
