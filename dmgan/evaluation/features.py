@@ -121,7 +121,8 @@ class FidelityFeatures:
         if options.features == INCEPTION:
             self._layers = _inception_layers(options.features_classes)
             network = _inception(_inception_state(options)[0], options)
-            fold_batch_norms(network.to(memory_format=torch.channels_last))  # ×1.4 (docs/speed.md)
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # ×1.4 (docs/speed.md)
+            fold_batch_norms(network)
             keep_folded(network)
         else:
             kinds = _registered(options.features_module)

@@ -84,7 +84,7 @@ class NormaliseAndGate(torch.autograd.Function):
         # With s the gate: d/d value = g·s, d/d gate's argument = g·value·s·(1 − s).
         value.mul_(grad).mul_(gate)
         of_gate = torch.addcmul(value, value, gate, value=-1)
-        torch.mul(grad, gate, out=value)
+        value.copy_(grad).mul_(gate)
         gate.copy_(of_gate)
         del of_gate  # this is where a step takes the most memory
         return *_gradients(normalised, x, weight, found, ctx.eps, ctx.synchronised), None, None
