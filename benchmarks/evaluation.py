@@ -38,7 +38,6 @@ from datasets.sources import birds
 from dmgan.architectures import build_generator
 from dmgan.config import load_config
 from dmgan.evaluation.evaluator import CaptionEncoder, Evaluator
-from dmgan.evaluation.metrics.r_precision import Distractors
 from dmgan.model.build import build_encoders
 from dmgan.pixels import png
 from dmgan.runs.run import Run
@@ -62,7 +61,6 @@ class Bench:
         self.batches = [range(i, min(i + 10, images)) for i in range(0, images, 10)]
         captions = self.evaluator.captions
         self.numbers, self.lengths = caption_tensors(captions.texts, self.vocabulary, self.options.max_words)
-        self.drawn = Distractors(captions.classes, np.arange(len(captions.classes)), 99, seed=0)
         self.codes = F.normalize(torch.randn(images, config.model.word_dim), dim=1)
 
     def encode(self) -> Tensor:
@@ -76,15 +74,16 @@ class Bench:
             self.evaluator.features(part)
 
     def match(self) -> None:
-        for batch in self.batches:
-            self.evaluator.match(self.codes[batch.start : batch.stop], batch)
+        self.evaluator.match(self.codes, np.arange(self.images))
 
     def released_match(self, codes: Tensor | None = None) -> None:
         """One image after the other: its captions drawn and encoded, ranked by cosine."""
         codes = self.codes if codes is None else codes
         captions = self.evaluator.captions
+        every = np.arange(len(captions.classes))
         for k, caption in enumerate(captions.of(range(self.images)).tolist()):
-            wrong = self.drawn.of(k, int(captions.classes[caption]), caption)
+            others = every[captions.classes != captions.classes[caption]]
+            wrong = np.random.default_rng(k).choice(others, self.evaluator.settings.numbers.distractors, replace=False)
             chosen = torch.from_numpy(np.concatenate([[caption], wrong]))
             _, sentences = self.encoder.encoders.text(self.numbers[chosen], self.lengths[chosen])
             F.cosine_similarity(codes[k][None], sentences).argmax()
