@@ -7,7 +7,7 @@ BIN := .venv/bin
 quickstart: .venv/.installed
 	$(BIN)/python -m dmgan.launch
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30 --durations-min 5
 
 # The whole: style, types, layers, unit tests, multi-process tests. Manifests are checked by tests/k8s.
 test: check
