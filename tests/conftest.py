@@ -20,15 +20,14 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take longest first, so that the two processes of `make test` end together."""
-
-    def place(item: pytest.Item) -> int:
-        if item.path.parent.name in ("end_to_end", "tune"):
-            return 0
-        return 1 if item.path in slow else 2
-
-    slow = {item.path for item in items if item.get_closest_marker("distributed")}
-    items.sort(key=place)
+    """Files that take longest first, so that the two processes of `make test` end together; what needs a GPU where one
+    is."""
+    several = {item.path for item in items if item.get_closest_marker("distributed")}
+    longest = {item.path for item in items if item.path.parent.name in ("end_to_end", "tune")}
+    items.sort(key=lambda item: (item.path not in longest, item.path not in several))
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no GPU"))
 
 
 def write_small_cub(root: Path, train: int = 3, test: int = 2, images: int = 5) -> None:
