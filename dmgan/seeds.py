@@ -13,15 +13,16 @@ def seed_of(*parts: int) -> int:
 
 
 def random_integers(seed: int | np.ndarray, *parts: np.ndarray) -> np.ndarray:
-    """uint64 (N,), each a function of the seed and of its element of `parts`, integers (N,): many at once.
+    """uint64, each a function of the seed and of its element of `parts`, integers whose shapes are broadcast.
 
-    Seeds may also be such numbers themselves, uint64 (N,). By the finaliser of SplitMix64 (Steele et al., 2014), once
-    for every part.
+    Seeds may also be such numbers themselves. By the finaliser of SplitMix64 (Steele et al., 2014), once for every
+    part.
     """
     found = np.full(1, seed_of(seed), np.uint64) if isinstance(seed, int) else seed
     for part in parts:
         found = found + (part.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            found ^= found >> np.uint64(shift)
+            found *= np.uint64(factor)
         found ^= found >> np.uint64(31)
     return found

@@ -35,25 +35,27 @@ class Distractors:
         Each row is a function of the seed and its index alone: all sets of `count` captions are equally likely. Raises
         ValueError where there are fewer captions to choose from.
         """
-        first = np.searchsorted(self._sorted, classes, "left")[:, None]
-        own = np.searchsorted(self._sorted, classes, "right")[:, None] - first
-        self._check(classes, texts, own[:, 0])
-        others = (len(self._sorted) - own).astype(np.uint64)
-        of_image = random_integers(self._seed, indices)
-        drawn = np.empty((len(indices), self._count), np.int64)
-        draws = np.zeros((len(indices), self._count), np.int64)  # so far
-        rows, columns = np.divmod(np.arange(drawn.size), self._count)
-        while len(rows):
-            random = random_integers(of_image[rows], draws[rows, columns] * self._count + columns)
-            places = (random % others[rows, 0]).astype(np.int64)
-            places += (places >= first[rows, 0]) * own[rows, 0]  # past the class's own
-            drawn[rows, columns] = self._by_class[places]
-            draws[rows, columns] += 1
+        first = np.searchsorted(self._sorted, classes, "left")
+        own = np.searchsorted(self._sorted, classes, "right") - first
+        self._check(classes, texts, own)
+        images, others = random_integers(self._seed, indices), len(self._sorted) - own
+
+        def draw(rows: np.ndarray, draws: np.ndarray) -> np.ndarray:
+            """Captions of other classes for the images `rows`, by the numbers of the draws."""
+            places = random_integers(images[rows], draws) % others[rows].astype(np.uint64)
+            past = places >= first[rows].astype(np.uint64)
+            return self._by_class[places.astype(np.int64) + past * own[rows]]
+
+        every = np.arange(len(indices))
+        drawn = draw(every[:, None], np.arange(self._count)[None])
+        again, changed = np.zeros(drawn.shape, np.int64), every
+        while len(changed):
             # Those that came earlier in their row, or say what the own caption says, are drawn again.
+            row, column = np.nonzero(_repeated(drawn[changed]) | (self._texts[drawn[changed]] == texts[changed, None]))
+            rows = changed[row]
+            again[rows, column] += 1
+            drawn[rows, column] = draw(rows, again[rows, column] * self._count + column)
             changed = np.unique(rows)
-            again = _repeated(drawn[changed]) | (self._texts[drawn[changed]] == texts[changed, None])
-            found, columns = np.nonzero(again)
-            rows = changed[found]
         return drawn
 
     def _check(self, classes: np.ndarray, texts: np.ndarray, own: np.ndarray) -> None:
@@ -73,7 +75,8 @@ def _repeated(rows: np.ndarray) -> np.ndarray:
     """Which values of rows (N, C), not negative, stand in their row before already: (N, C)."""
     bits = rows.shape[1].bit_length()
     ordered = np.sort((rows << bits) + np.arange(rows.shape[1]), axis=1)
-    row, place = np.nonzero(ordered[:, 1:] >> bits == ordered[:, :-1] >> bits)
+    values = ordered >> bits
+    row, place = np.nonzero(values[:, 1:] == values[:, :-1])
     found = np.zeros(rows.shape, bool)
     found[row, ordered[row, place + 1] & ((1 << bits) - 1)] = True
     return found
