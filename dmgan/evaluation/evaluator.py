@@ -161,7 +161,9 @@ class Evaluator:
             part = slice(start, start + _MATCHED_TOGETHER)
             own, classes = distinct[captions[part]], self.captions.classes[captions[part]]
             wrong = distinct[self._distractors.of(indices[part], classes, own)]
-            sentences = (self._unit_sentences[torch.from_numpy(each).to(self.device)] for each in (own, wrong))
+            sentences = (
+                F.embedding(torch.from_numpy(each).to(self.device), self._unit_sentences) for each in (own, wrong)
+            )
             parts.append(matching_scores(codes[part], *sentences))
         matching, found = (torch.cat(column) for column in zip(*parts, strict=True))
         return matching, found
