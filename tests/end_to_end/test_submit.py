@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -92,6 +93,13 @@ def clone(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def pods_tmp() -> Iterator[str]:
+    """A temporary folder of its own, with a short name: Ray's dashboard has sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="pod-", dir="/tmp") as folder:
+        yield folder
+
+
 def trains(run: Run, after: int = 0) -> bool:
     return any(line.stage == "train" and line.step > after for line in run.read_metrics())
 
@@ -108,11 +116,10 @@ def stopped_with_a_checkpoint(run: Run, ray: RayCluster, job: str) -> int:
 
 
 def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes(
-    keys: Keys, clone: Path, tmp_path: Path
+    keys: Keys, clone: Path, pods_tmp: str
 ) -> None:
     overlay = "overlays/local"
-    (tmp_path / "of-the-pod").mkdir()
-    own_folder = {"TMPDIR": str(tmp_path / "of-the-pod")}  # what is drained shares it
+    own_folder = {"TMPDIR": pods_tmp}  # what is drained shares it
     entrypoint = shlex.split(one(build(overlay), "RayJob")["spec"]["entrypoint"])
     environment, run = pods_environment(overlay, keys) | own_folder, Run("s3://dmgan/runs/quickstart")
     long = smaller("train.max_steps=3000")
