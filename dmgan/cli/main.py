@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from cluster.driver.submitted import INSTALL, is_submitted, outlive_the_job, warn_of_credentials
+from cluster.driver.submitted import is_submitted, outlive_the_job, warn_of_credentials
 from datasets.errors import run_command
+from dmgan.cli.commands import COMMANDS
 from dmgan.cli.parser import parse
 
 __all__ = ["main", "run"]
@@ -25,13 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     warn_of_credentials()
-    # Heavy imports come after the arguments are known to be right.
-    try:
-        from dmgan.cli.commands import carry_out
-    except ModuleNotFoundError as error:
-        print(f"dmgan: {error.name}: not installed for {sys.executable}; {INSTALL}", file=sys.stderr)
-        return 2
-    return carry_out(options)
+    return COMMANDS[options.command].carry_out(options)
 
 
 def run() -> int:

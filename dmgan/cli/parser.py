@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from datasets.errors import UserError
+from dmgan.cli.commands import COMMANDS
 from dmgan.config import presets
 
-__all__ = ["COMMANDS", "parse"]
+__all__ = ["parse"]
 
-COMMANDS = {
-    "train": "the main job: dataset, encoders, GAN, evaluation, report; resumes a run that exists",
-    "pretrain": "the encoders only",
-    "evaluate": "IS, FID and R-precision of a trained run",
-    "generate": "images from captions with a trained run",
-    "tune": "a hyperparameter sweep of training runs, with a report; resumes a sweep that exists",
-    "report": "write report.html of a run or sweep anew",
-}
 PROGRAM = "python -m dmgan.launch"
 
 
@@ -94,52 +85,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     )
     known = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     commands: dict[str, _Parser] = {}
-    for name, text in COMMANDS.items():
-        commands[name] = known.add_parser(name, help=text, description=text, allow_abbrev=False)
-        _common(commands[name])
-        if name in _FLAGS:
-            _FLAGS[name](commands[name])
+    for name, command in COMMANDS.items():
+        commands[name] = known.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
+        command.flags(commands[name])
     return parser, commands
-
-
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="NAME_OR_FILE", help=f"a preset ({', '.join(presets())}) or a YAML file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
-    parser.add_argument(
-        "--storage",
-        default=os.environ.get("DMGAN_STORAGE", "./runs"),
-        metavar="DIR_OR_S3_URL",
-        help="where runs live (default: $DMGAN_STORAGE, or ./runs)",
-    )
-    parser.add_argument("--name", metavar="RUN", help="run name (default: the configuration's); resumes if it exists")
-    parser.add_argument("--workers", type=int, metavar="N", help="data-parallel workers")
-
-
-def _evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", metavar="all|N[,N]", help="the run's checkpoints at these steps, as a curve")
-    parser.add_argument("--save-images", metavar="DIR_OR_S3_URL", help="keep the generated images there")
-
-
-def _tune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--search", metavar="FILE_OR_PRESET", help="the space: tune/presets/, or YAML such as there")
-    parser.add_argument("--trials", type=int, metavar="N", help="configurations tried")
-
-
-def _report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--beside", action="append", metavar="RUN", help="another run for the table; repeatable")
-
-
-def _generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--caption", action="append", default=[], metavar="TEXT", help="repeatable")
-    parser.add_argument("--captions", type=Path, metavar="FILE", help="a file with one caption a line")
-    parser.add_argument("--out", type=Path, default=Path("generated"), metavar="DIR", help="default ./generated")
-    parser.add_argument("--count", type=int, default=1, metavar="N", help="images a caption (default 1)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default 0)")
-
-
-_FLAGS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
-    "evaluate": _evaluate,
-    "tune": _tune,
-    "report": _report,
-    "generate": _generate,
-}

@@ -1,0 +1,104 @@
+"""What a subcommand is, and what all that work on a run have in common."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.driver.submitted import INSTALL, output_folder
+from datasets import storage
+from datasets.documents import short
+from datasets.errors import UserError
+from dmgan.config import Config, ConfigError, absolute_paths, load_config, presets
+from dmgan.runs.folder import RunFolder
+
+__all__ = [
+    "Command",
+    "InstallError",
+    "configuration",
+    "installed",
+    "on_a_run",
+    "run_and_configuration",
+    "run_folder",
+]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: one line of help, its flags, and what it does, which returns the exit code or raises UserError.
+
+    A command's module imports nothing heavy (torch, ray): `carry_out` does, after what was asked is known to be right.
+    """
+
+    help: str
+    flags: Callable[[argparse.ArgumentParser], None]
+    carry_out: Callable[[argparse.Namespace], int]
+
+
+class InstallError(UserError):
+    """A package that the job needs is not there; one line."""
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Around the imports of a job: a package that is missing is one line that says where to have it from."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InstallError(f"{error.name}: not installed for {sys.executable}; {INSTALL}") from error
+
+
+def on_a_run(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that works on a run."""
+    parser.add_argument("--config", metavar="NAME_OR_FILE", help=f"a preset ({', '.join(presets())}) or a YAML file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
+    parser.add_argument(
+        "--storage",
+        default=os.environ.get("DMGAN_STORAGE", "./runs"),
+        metavar="DIR_OR_S3_URL",
+        help="where runs live (default: $DMGAN_STORAGE, or ./runs)",
+    )
+    parser.add_argument("--name", metavar="RUN", help="run name (default: the configuration's); resumes if it exists")
+    parser.add_argument("--workers", type=int, metavar="N", help="data-parallel workers")
+
+
+def run_folder(options: argparse.Namespace, *, sweep: bool = False) -> RunFolder:
+    """The folder of the run that is asked for, or of the `sweep`. Raises ConfigError."""
+    name = options.name if options.name is not None else Path(options.config).stem if options.config else "quickstart"
+    if sweep and options.name is None:
+        name += "-sweep"
+    check_name(name)
+    # Absolute: Ray's workers have other working directories.
+    return RunFolder(storage.join(storage.absolute(output_folder(options.storage)), name))
+
+
+def check_name(name: str) -> None:
+    """A run is a folder below the storage, of one name or some: those of a sweep's trials. Raises ConfigError."""
+    if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")) or set(name) & set("?#\\"):
+        raise ConfigError(f"--name {short(repr(name))}: expected a name such as birds, below the storage")
+
+
+def check_no_sweep(run: RunFolder) -> None:
+    if run.has("sweep.json"):
+        raise ConfigError(f"{run.url}: holds a sweep; expected another --name, or a run in {run.path('trials')}")
+
+
+def configuration(options: argparse.Namespace, run: RunFolder) -> Config:
+    """--config, else the run's own, else the default preset; then --set and the flags that stand for a key."""
+    overrides = [*options.set, *([f"train.workers={options.workers}"] if options.workers is not None else [])]
+    overrides += [f"tune.trials={options.trials}"] if getattr(options, "trials", None) is not None else []
+    if options.config is None and run.has("run.yaml"):
+        return absolute_paths(load_config(run.read_config(), overrides))
+    return absolute_paths(load_config(options.config, overrides))
+
+
+def run_and_configuration(options: argparse.Namespace) -> tuple[RunFolder, Config]:
+    """The folder, which must not be a sweep's, and the configuration of a command on a run. Raises ConfigError."""
+    run = run_folder(options)
+    check_no_sweep(run)
+    return run, configuration(options, run)

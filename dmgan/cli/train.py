@@ -1,0 +1,27 @@
+"""`train`: the main job, from the dataset to the report."""
+
+from __future__ import annotations
+
+import argparse
+
+from dmgan.cli.command import Command, installed, on_a_run, run_and_configuration
+
+__all__ = ["TRAIN"]
+
+
+def carry_out(options: argparse.Namespace) -> int:
+    folder, config = run_and_configuration(options)
+    with installed():
+        from cluster.driver import stages
+        from dmgan.runs.run import Run
+    run = Run(folder.url)
+    if stages.complete(config, run):
+        print(f"run {run.name} is complete, nothing to do: {run.path('report.html')}")
+    else:
+        stages.main_job(config, run)
+    return 0
+
+
+TRAIN = Command(
+    "the main job: dataset, encoders, GAN, evaluation, report; resumes a run that exists", on_a_run, carry_out
+)
