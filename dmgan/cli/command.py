@@ -14,7 +14,7 @@ from cluster.driver.submitted import INSTALL, output_folder
 from datasets import storage
 from datasets.documents import short
 from datasets.errors import UserError
-from dmgan.config import Config, ConfigError, absolute_paths, load_config, presets
+from dmgan.config import Config, ConfigError, SourcedConfig, absolute_paths, load_sourced, presets
 from dmgan.runs.folder import RunFolder
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "on_a_run",
     "run_and_configuration",
     "run_folder",
+    "sourced_configuration",
 ]
 
 
@@ -90,11 +91,19 @@ def check_no_sweep(run: RunFolder) -> None:
 
 def configuration(options: argparse.Namespace, run: RunFolder) -> Config:
     """--config, else the run's own, else the default preset; then --set and the flags that stand for a key."""
-    overrides = [*options.set, *([f"train.workers={options.workers}"] if options.workers is not None else [])]
-    overrides += [f"tune.trials={options.trials}"] if getattr(options, "trials", None) is not None else []
-    if options.config is None and run.has("run.yaml"):
-        return absolute_paths(load_config(run.read_config(), overrides))
-    return absolute_paths(load_config(options.config, overrides))
+    return absolute_paths(sourced_configuration(options, run).config)
+
+
+def sourced_configuration(options: argparse.Namespace, run: RunFolder) -> SourcedConfig:
+    """As `configuration`, paths as they were given, with the source of each key. Raises ConfigError."""
+    flags: dict[str, tuple[str, object]] = {}
+    if options.workers is not None:
+        flags["train.workers"] = ("--workers", options.workers)
+    if getattr(options, "trials", None) is not None:
+        flags["tune.trials"] = ("--trials", options.trials)
+    own = options.config is None and run.has("run.yaml")
+    base = run.read_config() if own else options.config
+    return load_sourced(base, options.set, flags, called=run.path("run.yaml"))
 
 
 def run_and_configuration(options: argparse.Namespace) -> tuple[RunFolder, Config]:

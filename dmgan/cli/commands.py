@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dmgan.cli.command import Command
+from dmgan.cli.config import CONFIG
 from dmgan.cli.evaluate import EVALUATE
 from dmgan.cli.generate import GENERATE
 from dmgan.cli.pretrain import PRETRAIN
@@ -19,4 +20,5 @@ COMMANDS: dict[str, Command] = {
     "generate": GENERATE,
     "tune": TUNE,
     "report": REPORT,
+    "config": CONFIG,
 }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from datasets.errors import UserError
+from dmgan import __version__
 from dmgan.cli.commands import COMMANDS
 from dmgan.config import presets
 
@@ -52,7 +53,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options of a command line; without a command those of `train`. Raises UsageError."""
     parser, commands = _parsers()
     words = list(arguments)
-    if not words or words[0] not in (*COMMANDS, "-h", "--help"):
+    if not words or words[0] not in (*COMMANDS, "-h", "--help", "--version"):
         if words and not words[0].startswith("-"):
             parser.error(f"{words[0]}: unknown command; expected one of {', '.join(COMMANDS)}")
         words = ["train", *words]
@@ -77,12 +78,13 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     parser = _Parser(
         prog=PROGRAM,
         description="Train and use DM-GAN, the dynamic-memory text-to-image GAN. Without a command: train.",
-        epilog=f"{PROGRAM} COMMAND --help lists the flags of a command; those of train:\n"
+        epilog=f"{PROGRAM} COMMAND --help lists the flags of a command; those of most:\n"
         "  --config, --set, --storage, --name, --workers\n"
         f"presets of --config: {', '.join(presets())}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"dmgan {__version__}")
     known = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     commands: dict[str, _Parser] = {}
     for name, command in COMMANDS.items():

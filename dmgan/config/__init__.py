@@ -8,8 +8,10 @@ from dmgan.config.data import Data
 from dmgan.config.evaluation import Evaluate
 from dmgan.config.load import (
     ConfigError,
+    SourcedConfig,
     absolute_paths,
     load_config,
+    load_sourced,
     parse_config,
     presets,
     suggestion,
@@ -32,6 +34,7 @@ __all__ = [
     "Objective",
     "Optimizer",
     "Pretrain",
+    "SourcedConfig",
     "Text",
     "Train",
     "Tune",
@@ -39,6 +42,7 @@ __all__ = [
     "keys_with",
     "known_keys",
     "load_config",
+    "load_sourced",
     "parse_config",
     "presets",
     "suggestion",

@@ -14,6 +14,8 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class Objective(Section):
+    """What is minimised: Eq. 10 to 13, and how the released code departs from them."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("fixed",)
 
     lambda_ca: Weight = key(1.0, "λ1, weight of conditioning augmentation in Eq. 10", "live")
@@ -44,6 +46,8 @@ class Objective(Section):
 
 
 class Optimizer(Section):
+    """Adam, and the generator's moving average."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("fixed", "live")
 
     generator_lr: Rate = key(0.0002, "learning rate of the generator")
@@ -57,6 +61,8 @@ class Optimizer(Section):
 
 
 class Pretrain(Section):
+    """How long and how the encoders (DAMSM) are trained."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("encoders",)
 
     epochs: Positive = key(600, "epochs at the most", "fixed")
@@ -71,6 +77,8 @@ class Pretrain(Section):
 
 
 class Train(Section):
+    """How long and how the GAN is trained, on how many workers."""
+
     batch_size: Batch = key(10, "images of a worker's batch")
     accumulate: Positive = key(
         1, "batches a worker computes one after the other for a step, as more workers would at once", "encoders"

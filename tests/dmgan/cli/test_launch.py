@@ -230,6 +230,33 @@ def test_the_driver_needs_neither_deepspeed_nor_ray_to_import_the_paper() -> Non
         assert found.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "train.batchsize=3"], "train.batchsize: unknown key"),
+        (["tune", "--set", "train.max_steps=soon"], "train.max_steps='soon'"),
+        (["generate", "--config", "nowhere"], "--config nowhere"),
+        (["evaluate", "--set", "model.base_size=17"], "model.base_size=17"),
+        (["evaluate", "--name", ".."], "--name '..'"),
+        (["evaluate"], "generator.json: not found"),
+        (["dance"], "dance: unknown command"),
+        (["config", "show"], "data:"),
+        (["config", "schema"], "$schema"),
+        (["--version"], "dmgan "),
+    ],
+)
+def test_a_mistake_is_found_before_anything_heavy_is_imported(arguments: list[str], said: str, tmp_path: Path) -> None:
+    where = ["--storage", str(tmp_path)] if arguments[0] in ("--set", "tune", "generate", "evaluate") else []
+    code = (
+        "import sys, atexit; from dmgan.launch import main\n"
+        "heavy = ('torch', 'ray', 's3fs', 'deepspeed', 'pandas', 'optuna', 'plotly', 'jinja2')\n"
+        "atexit.register(lambda: print('heavy:', [name for name in heavy if name in sys.modules]))\n"
+        f"sys.exit(main({[*arguments, *where]!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said in done.stdout + done.stderr and "heavy: []" in done.stdout, done
+
+
 @pytest.mark.parametrize("missing", ["torch", "deepspeed"])
 def test_a_node_without_our_dependencies_says_which(missing: str, packed: tuple[str, Manifest], tmp_path: Path) -> None:
     arguments = ["--storage", str(tmp_path), "--set", f"data.url={packed[0]}"]

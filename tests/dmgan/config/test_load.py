@@ -145,3 +145,33 @@ def test_what_decides_the_tokenizer_is_fixed_for_a_run_and_makes_other_encoders(
     keys = {"text.tokenizer", "text.vocabulary_size", "text.min_count"}
     assert all(keys <= set(keys_with(role)) for role in ("network", "fixed", "encoders"))
     assert not keys & set(keys_with("not searched"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  max_steps: soon\n", "line 2: train.max_steps='soon': input should be a valid integer"),
+        ("preset: cub\n\ntrain:\n  # many\n  workrs: 3\n", "line 5: train.workrs: unknown key; did you mean"),
+        ("preset: cub\ntrian:\n  workers: 3\n", "line 2: trian: unknown key"),
+        ("preset: cub\ntrain: 3\n", "line 2: train=3: input should be"),
+        ("train:\n  workers: 2\n  min_workers: 3\n", "line 3: train.min_workers=3: expected at most train.workers=2"),
+        ("loggers: [tensorboard, 3]\n", "line 1: loggers.1=3: input should be a valid string"),
+        ("preset: 3\n", "preset: expected a name or a file, found 3"),
+    ],
+)
+def test_a_mistake_in_a_file_names_its_line(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_config(file)
+    assert message in str(refused.value)
+    assert "line" not in message or str(refused.value).startswith(f"{file}, line ")
+
+
+def test_the_line_is_that_of_the_file_where_the_value_stands(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("train:\n  batch_size: 12\n  epochs: none\n")
+    (tmp_path / "over.yaml").write_text(f"preset: {tmp_path / 'base.yaml'}\ntrain:\n  batch_size: 8\n")
+    with pytest.raises(ConfigError, match=r"base\.yaml, line 3: train\.epochs='none'"):
+        load_config(tmp_path / "over.yaml")
+    with pytest.raises(ConfigError, match=r"^train\.epochs='never'"):  # of a flag, which it names itself
+        load_config(tmp_path / "over.yaml", ["train.epochs=never"])
