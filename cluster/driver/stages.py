@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from _thread import interrupt_main
-from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 
 from cluster.driver.captions import check_captions, pretraining_tokenizer
-from cluster.driver.checks import TRAINING, check_fixed, check_names, check_weights
+from cluster.driver.checks import TRAINING
 from cluster.driver.failures import workers_as_one_line
 from cluster.driver.fit import fit
-from cluster.driver.resources import ClusterError, ray_cluster
-from cluster.driver.submitted import INSTALL
+from cluster.driver.preflight import dataset_problems, start_problems, wants_server
+from cluster.driver.resources import ray_cluster
 from cluster.worker.planned import planned_steps
 from datasets import storage
-from datasets.captions import load_captions
-from datasets.manifest import SPLIT_NAMES, Manifest, check_shards, load_manifest
+from datasets.manifest import SPLIT_NAMES, Manifest, load_manifest
 from datasets.packing.command import read_source
 from datasets.packing.pack import PackOptions, pack
 from datasets.storage.lease import LeaseToken, leased
@@ -27,11 +23,10 @@ from datasets.storage.local_s3 import local_s3
 from dmgan.config import Config, ConfigError, with_values
 from dmgan.evaluation.protocol import SPLIT, departures, protocol_numbers
 from dmgan.evaluation.record import Evaluation, read_evaluation
-from dmgan.model.tokenizers import check_vocabulary
 from dmgan.runs.run import Run
 from dmgan.runs.samples import samples_of
 
-__all__ = ["STAGES", "complete", "main_job", "prepared"]
+__all__ = ["STAGES", "complete", "main_job", "prepared", "stages_of"]
 
 
 LEASE = ".lease.json"
@@ -62,10 +57,14 @@ def _is_evaluated(config: Config, run: Run) -> bool:
     return evaluation.checksum == candidate(config, run).checksum
 
 
+def stages_of(config: Config) -> Set[str]:
+    """The stages of the main job that need workers."""
+    return TRAINING | ({"evaluate"} if config.evaluate.enabled else set())
+
+
 def main_job(config: Config, run: Run) -> None:
     """Everything from the dataset to report.html, from where the run stands."""
-    stages = {"pretrain", "train"} | ({"evaluate"} if config.evaluate.enabled else set())
-    with prepared(config, run, stages) as lease:
+    with prepared(config, run, stages_of(config)) as lease:
         training_stages(config, run, lease=lease)
         if config.evaluate.enabled:
             evaluate_stage(config, run)
@@ -83,15 +82,10 @@ def prepared(
     ConfigError, ManifestError, StorageError, ClusterError, LeaseError or LocalS3Error before anything of the run is
     written. Yields the lease that holds the run meanwhile.
     """
-    if not config.data.url:
-        raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
-    if stages & TRAINING and find_spec("deepspeed") is None:  # only workers import it
-        raise ClusterError(f"deepspeed: not installed for {sys.executable}; {INSTALL}")
-    check_names(config)
-    check_weights(config, run, stages)
-    check_fixed(config, run, stages)
+    if (first := next(start_problems(config, run, stages), None)) is not None:
+        raise first
     storage.check_reachable(run.url)
-    server = _local_server(config, run) if _wants_server(config, run) else nullcontext()
+    server = _local_server(config, run) if wants_server(config, run) else nullcontext()
     # Two drivers on one run would mix what they write.
     with leased(run.path(LEASE), config.checkpoint.lease_seconds, interrupt_main) as lease, server:
         _dataset(config, _local_folder(run), stages)
@@ -205,19 +199,6 @@ def _recorded(config: Config, run: Run, stages: Set[str]) -> Config:
     return with_values(own, {"evaluate": config.evaluate.model_dump(), "data.url": own.data.url or config.data.url})
 
 
-def _wants_server(config: Config, run: Run) -> bool:
-    if not config.data.local_s3 or storage.is_local(config.data.url):
-        return False
-    if storage.s3_endpoint():
-        return False
-    if not storage.is_local(run.url):
-        raise ConfigError(
-            f"--storage {run.url}: is in a bucket while data.local_s3=true would serve {config.data.url} from this "
-            "machine; set AWS_ENDPOINT_URL, or data.local_s3=false for AWS itself"
-        )
-    return True
-
-
 @contextmanager
 def _local_server(config: Config, run: Run) -> Iterator[None]:
     say("dataset", "no AWS_ENDPOINT_URL is set: starting a local S3 server for this run")
@@ -238,37 +219,8 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
         say("dataset", f"drawing birds into {source} and packing them to {url}")
         options = PackOptions(resolution=config.model.image_sizes[-1])
         pack(read_source("birds", str(source), options), url, options)
+    if (first := next(dataset_problems(config, stages), None)) is not None:
+        raise first
     manifest, vocabulary = load_manifest(url)
-    check_shards(url, manifest)
-    if manifest.resolution != config.model.image_sizes[-1]:
-        raise ConfigError(
-            f"model.base_size={config.model.base_size}, model.refinements={config.model.refinements}: give "
-            f"{config.model.image_sizes[-1]} pixels, but {url} was packed for {manifest.resolution}; pack it again to "
-            "another data.url"
-        )
-    if "pretrain" in stages:
-        check_vocabulary(url, vocabulary, config.text)
-    for stage in ("pretrain", "train"):
-        if stage in stages:
-            planned_steps(config, stage, manifest)
-    if "evaluate" in stages:
-        if SPLIT not in manifest.splits:
-            raise ConfigError(
-                f"evaluate.enabled={str(config.evaluate.enabled).lower()}: {url} has no test images to evaluate on; "
-                "train with evaluate.enabled=false, or pack it again with some"
-            )
-        _check_distractors(config, manifest)
     counts = " and ".join(f"{part.samples} {SPLIT_NAMES[name]}" for name, part in manifest.splits.items())
     say("dataset", f"{url}: {counts} images, {len(vocabulary)} words")
-
-
-def _check_distractors(config: Config, manifest: Manifest) -> None:
-    counts = Counter(
-        entry.class_id for entry in load_captions(config.data.url, SPLIT, manifest) for _ in entry.captions
-    )
-    others, wanted = sum(counts.values()) - max(counts.values()), protocol_numbers(config.evaluate).distractors
-    if others < wanted:
-        raise ConfigError(
-            f"evaluate.distractors={wanted}: {config.data.url} has only {others} test captions of "
-            "other classes for some images"
-        )

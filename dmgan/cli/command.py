@@ -21,6 +21,7 @@ __all__ = [
     "Command",
     "InstallError",
     "configuration",
+    "dry_run_flag",
     "installed",
     "on_a_run",
     "run_and_configuration",
@@ -66,6 +67,12 @@ def on_a_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", metavar="RUN", help="run name (default: the configuration's); resumes if it exists")
     parser.add_argument("--workers", type=int, metavar="N", help="data-parallel workers")
+
+
+def dry_run_flag(parser: argparse.ArgumentParser) -> None:
+    """For commands that start a job."""
+    text = "say what would be done and all that is missing or wrong; start and write nothing"
+    parser.add_argument("--dry-run", action="store_true", help=text)
 
 
 def run_folder(options: argparse.Namespace, *, sweep: bool = False) -> RunFolder:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cluster.driver.submitted import output_folder
 from datasets import storage
-from dmgan.cli.command import Command, installed, on_a_run, run_and_configuration
+from dmgan.cli.command import Command, dry_run_flag, installed, on_a_run, run_and_configuration
 from dmgan.config import ConfigError
 from dmgan.runs.folder import RunFolder
 
@@ -21,6 +21,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     on_a_run(parser)
     parser.add_argument("--steps", metavar="all|N[,N]", help="the run's checkpoints at these steps, as a curve")
     parser.add_argument("--save-images", metavar="DIR_OR_S3_URL", help="keep the generated images there")
+    dry_run_flag(parser)
 
 
 def carry_out(options: argparse.Namespace) -> int:
@@ -31,6 +32,10 @@ def carry_out(options: argparse.Namespace) -> int:
         from dmgan.runs.run import Run
     run = Run(folder.url)
     steps = _steps(options.steps, run)
+    if options.dry_run:
+        from dmgan.cli.dry_run import dry_run
+
+        return dry_run(config, run, {"evaluate"})
     images = options.save_images and storage.absolute(output_folder(options.save_images))
     with stages.prepared(config, run, {"evaluate"}):
         stages.evaluate_stage(config, run, steps, images)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from dmgan.cli.command import Command, installed, on_a_run, run_and_configuration
+from dmgan.cli.command import Command, dry_run_flag, installed, on_a_run, run_and_configuration
 
 __all__ = ["PRETRAIN"]
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    on_a_run(parser)
+    dry_run_flag(parser)
 
 
 def carry_out(options: argparse.Namespace) -> int:
@@ -15,9 +20,13 @@ def carry_out(options: argparse.Namespace) -> int:
         from cluster.driver import stages
         from dmgan.runs.run import Run
     run = Run(folder.url)
+    if options.dry_run:
+        from dmgan.cli.dry_run import dry_run
+
+        return dry_run(config, run, {"pretrain"})
     with stages.prepared(config, run, {"pretrain"}) as lease:
         stages.training_stages(config, run, until="pretrain", lease=lease)
     return 0
 
 
-PRETRAIN = Command("the encoders only", on_a_run, carry_out)
+PRETRAIN = Command("the encoders only", flags, carry_out)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from dmgan.cli.command import Command, installed, on_a_run, run_and_configuration
+from dmgan.cli.command import Command, dry_run_flag, installed, on_a_run, run_and_configuration
 
 __all__ = ["TRAIN"]
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    on_a_run(parser)
+    dry_run_flag(parser)
 
 
 def carry_out(options: argparse.Namespace) -> int:
@@ -17,11 +22,13 @@ def carry_out(options: argparse.Namespace) -> int:
     run = Run(folder.url)
     if stages.complete(config, run):
         print(f"run {run.name} is complete, nothing to do: {run.path('report.html')}")
+    elif options.dry_run:
+        from dmgan.cli.dry_run import dry_run
+
+        return dry_run(config, run, stages.stages_of(config))
     else:
         stages.main_job(config, run)
     return 0
 
 
-TRAIN = Command(
-    "the main job: dataset, encoders, GAN, evaluation, report; resumes a run that exists", on_a_run, carry_out
-)
+TRAIN = Command("the main job: dataset, encoders, GAN, evaluation, report; resumes a run that exists", flags, carry_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dmgan.cli.command import Command, configuration, installed, on_a_run, run_folder
+from dmgan.cli.command import Command, configuration, dry_run_flag, installed, on_a_run, run_folder
 from dmgan.config import ConfigError
 
 __all__ = ["TUNE"]
@@ -14,6 +14,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     on_a_run(parser)
     parser.add_argument("--search", metavar="FILE_OR_PRESET", help="the space: tune/presets/, or YAML such as there")
     parser.add_argument("--trials", type=int, metavar="N", help="configurations tried")
+    dry_run_flag(parser)
 
 
 def carry_out(options: argparse.Namespace) -> int:
@@ -36,6 +37,11 @@ def carry_out(options: argparse.Namespace) -> int:
         space = parse_space(read_state(sweep).space, config, sweep.path("sweep.json"))
     else:
         raise ConfigError(f"--search: not given; expected a preset ({', '.join(presets())}) or a YAML file")
+    if options.dry_run:
+        from dmgan.cli.dry_run import dry_run
+
+        print(f"sweep     {space.trials(config.tune.trials)} trials of: {', '.join(space.to_dict())}")
+        return dry_run(config, sweep, {"pretrain", "train", "evaluate"})
     run_sweep(config, space, sweep)
     return 0
 
