@@ -23,13 +23,12 @@ from datasets.storage.local_s3 import local_s3
 from dmgan.config import Config, ConfigError, with_values
 from dmgan.evaluation.protocol import SPLIT, departures, protocol_numbers
 from dmgan.evaluation.record import Evaluation, read_evaluation
+from dmgan.runs.folder import LEASE
 from dmgan.runs.run import Run
 from dmgan.runs.samples import samples_of
 
-__all__ = ["STAGES", "complete", "main_job", "prepared", "stages_of"]
+__all__ = ["STAGES", "check_start", "complete", "main_job", "prepared", "stages_of"]
 
-
-LEASE = ".lease.json"
 STAGES = ("dataset", "pretrain", "train", "evaluate", "report")
 
 
@@ -71,6 +70,12 @@ def main_job(config: Config, run: Run) -> None:
         report_stage(config, run)
 
 
+def check_start(config: Config, run: Run, stages: Set[str]) -> None:
+    """Raises the first of the problems that need neither Ray nor the dataset to be seen."""
+    if (first := next(start_problems(config, run, stages), None)) is not None:
+        raise first
+
+
 @contextmanager
 def prepared(
     config: Config, run: Run, stages: Set[str], *, spare_cpus: int = 0, dashboard: bool = False
@@ -82,8 +87,7 @@ def prepared(
     ConfigError, ManifestError, StorageError, ClusterError, LeaseError or LocalS3Error before anything of the run is
     written. Yields the lease that holds the run meanwhile.
     """
-    if (first := next(start_problems(config, run, stages), None)) is not None:
-        raise first
+    check_start(config, run, stages)
     storage.check_reachable(run.url)
     server = _local_server(config, run) if wants_server(config, run) else nullcontext()
     # Two drivers on one run would mix what they write.

@@ -15,18 +15,23 @@ from datasets import storage
 from datasets.documents import short
 from datasets.errors import UserError
 from dmgan.config import Config, ConfigError, SourcedConfig, absolute_paths, load_sourced, presets
+from dmgan.runs.catalog import existing
 from dmgan.runs.folder import RunFolder
 
 __all__ = [
     "Command",
     "InstallError",
+    "check_name",
+    "check_no_sweep",
     "configuration",
     "dry_run_flag",
     "installed",
     "on_a_run",
     "run_and_configuration",
     "run_folder",
+    "runs_url",
     "sourced_configuration",
+    "storage_flag",
 ]
 
 
@@ -59,14 +64,18 @@ def on_a_run(parser: argparse.ArgumentParser) -> None:
     """The flags of every command that works on a run."""
     parser.add_argument("--config", metavar="NAME_OR_FILE", help=f"a preset ({', '.join(presets())}) or a YAML file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
+    storage_flag(parser)
+    parser.add_argument("--name", metavar="RUN", help="run name (default: the configuration's); resumes if it exists")
+    parser.add_argument("--workers", type=int, metavar="N", help="data-parallel workers")
+
+
+def storage_flag(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     parser.add_argument(
         "--storage",
-        default=os.environ.get("DMGAN_STORAGE", "./runs"),
+        default=os.environ.get("DMGAN_STORAGE", "./runs") if default is None else default,
         metavar="DIR_OR_S3_URL",
         help="where runs live (default: $DMGAN_STORAGE, or ./runs)",
     )
-    parser.add_argument("--name", metavar="RUN", help="run name (default: the configuration's); resumes if it exists")
-    parser.add_argument("--workers", type=int, metavar="N", help="data-parallel workers")
 
 
 def dry_run_flag(parser: argparse.ArgumentParser) -> None:
@@ -75,23 +84,29 @@ def dry_run_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help=text)
 
 
-def run_folder(options: argparse.Namespace, *, sweep: bool = False) -> RunFolder:
-    """The folder of the run that is asked for, or of the `sweep`. Raises ConfigError."""
+def run_folder(options: argparse.Namespace, *, sweep: bool = False, there: bool = False) -> RunFolder:
+    """The folder of the run that is asked for, or of the `sweep`. Raises ConfigError, also where it must be `there`."""
     name = options.name if options.name is not None else Path(options.config).stem if options.config else "quickstart"
     if sweep and options.name is None:
         name += "-sweep"
     check_name(name)
-    # Absolute: Ray's workers have other working directories.
-    return RunFolder(storage.join(storage.absolute(output_folder(options.storage)), name))
+    url = runs_url(options)
+    return existing(url, name) if there else RunFolder(storage.join(url, name))
 
 
-def check_name(name: str) -> None:
+def runs_url(options: argparse.Namespace) -> str:
+    """Where runs live. Absolute: Ray's workers have other working directories."""
+    return storage.absolute(output_folder(options.storage))
+
+
+def check_name(name: str, flag: str = "--name ") -> None:
     """A run is a folder below the storage, of one name or some: those of a sweep's trials. Raises ConfigError."""
     if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")) or set(name) & set("?#\\"):
-        raise ConfigError(f"--name {short(repr(name))}: expected a name such as birds, below the storage")
+        raise ConfigError(f"{flag}{short(repr(name))}: expected a name such as birds, below the storage")
 
 
 def check_no_sweep(run: RunFolder) -> None:
+    """Raises ConfigError where the folder holds a sweep."""
     if run.has("sweep.json"):
         raise ConfigError(f"{run.url}: holds a sweep; expected another --name, or a run in {run.path('trials')}")
 
@@ -113,8 +128,11 @@ def sourced_configuration(options: argparse.Namespace, run: RunFolder) -> Source
     return load_sourced(base, options.set, flags, called=run.path("run.yaml"))
 
 
-def run_and_configuration(options: argparse.Namespace) -> tuple[RunFolder, Config]:
-    """The folder, which must not be a sweep's, and the configuration of a command on a run. Raises ConfigError."""
-    run = run_folder(options)
+def run_and_configuration(options: argparse.Namespace, *, there: bool = False) -> tuple[RunFolder, Config]:
+    """The folder, which must not be a sweep's, and the configuration of a command on a run. Raises ConfigError.
+
+    The run must be `there` for commands that use what was trained; a name that is not lists those that are near.
+    """
+    run = run_folder(options, there=there)
     check_no_sweep(run)
     return run, configuration(options, run)

@@ -8,6 +8,7 @@ from dmgan.cli.evaluate import EVALUATE
 from dmgan.cli.generate import GENERATE
 from dmgan.cli.pretrain import PRETRAIN
 from dmgan.cli.report import REPORT
+from dmgan.cli.runs import RUNS
 from dmgan.cli.train import TRAIN
 from dmgan.cli.tune import TUNE
 
@@ -20,5 +21,6 @@ COMMANDS: dict[str, Command] = {
     "generate": GENERATE,
     "tune": TUNE,
     "report": REPORT,
+    "runs": RUNS,
     "config": CONFIG,
 }

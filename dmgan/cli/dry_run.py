@@ -108,10 +108,11 @@ def _room_problems(config: Config, stages: Set[str]) -> Iterator[UserError]:
     if there < wanted:
         yield ClusterError(f"train.workers={wanted}: each worker needs one {kind}, this machine has {there}")
     need = (_memory_needed(config) or 0) * (1 if kind == "GPU" else wanted)
-    if stages & TRAINING and there and need > memory_bytes(kind_of_device(config)):
+    here = memory_bytes(kind)
+    if stages & TRAINING and there and need > here:
         yield ClusterError(
             f"train.batch_size={config.train.batch_size}: {wanted} workers need {need / 1e9:.2f} GB at "
-            f"deepspeed.zero_stage={config.deepspeed.zero_stage}, {_whose(kind)} {memory_bytes(kind_of_device(config)) / 1e9:.2f} GB; "
+            f"deepspeed.zero_stage={config.deepspeed.zero_stage}, {_whose(kind)} {here / 1e9:.2f} GB; "
             "python -m cluster.size says what takes it"
         )
 

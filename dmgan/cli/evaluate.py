@@ -25,7 +25,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
 
 
 def carry_out(options: argparse.Namespace) -> int:
-    folder, config = run_and_configuration(options)
+    folder, config = run_and_configuration(options, there=True)
     check_trained(folder)
     with installed():
         from cluster.driver import stages

@@ -24,7 +24,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
 
 
 def carry_out(options: argparse.Namespace) -> int:
-    folder, config = run_and_configuration(options)
+    folder, config = run_and_configuration(options, there=True)
     with installed():
         from dmgan.runs.generate import check_captions, generate_files
         from dmgan.runs.run import Run

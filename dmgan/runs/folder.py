@@ -20,7 +20,10 @@ from datasets.documents import DocumentError, first_problem, parse_yaml
 from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.runs.metrics import MetricsLine
 
-__all__ = ["GeneratorRecord", "RunFolder", "generator_json"]
+__all__ = ["LEASE", "ORIGIN", "GeneratorRecord", "RunFolder", "generator_json"]
+
+LEASE = ".lease.json"  # of whoever works on the run
+ORIGIN = "origin.json"  # the run and step of which a run was made, if it was
 
 
 class GeneratorRecord(BaseModel):
