@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from datasets.terminal import styled
+
 __all__ = ["UserError", "run_command"]
 
 _MAX_LENGTH = 800  # characters of a message
@@ -35,7 +37,7 @@ def run_command(program: str, command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{styled(f'{program}:', 'error', sys.stderr)} {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from _thread import interrupt_main
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
@@ -20,9 +21,11 @@ from datasets.packing.command import read_source
 from datasets.packing.pack import PackOptions, pack
 from datasets.storage.lease import LeaseToken, leased
 from datasets.storage.local_s3 import local_s3
+from datasets.terminal import styled
 from dmgan.config import Config, ConfigError, with_values
 from dmgan.evaluation.protocol import SPLIT, departures, protocol_numbers
 from dmgan.evaluation.record import Evaluation, read_evaluation
+from dmgan.runs.driver_log import recorded
 from dmgan.runs.folder import LEASE
 from dmgan.runs.run import Run
 from dmgan.runs.samples import samples_of
@@ -33,7 +36,8 @@ STAGES = ("dataset", "pretrain", "train", "evaluate", "report")
 
 
 def say(stage: str, text: str) -> None:
-    print(f"[{STAGES.index(stage) + 1}/{len(STAGES)}] {stage}: {text}", flush=True)
+    head = styled(f"[{STAGES.index(stage) + 1}/{len(STAGES)}] {stage}:", "stage", sys.stdout)
+    print(f"{head} {text}", flush=True)
 
 
 def complete(config: Config, run: Run) -> bool:
@@ -91,10 +95,15 @@ def prepared(
     storage.check_reachable(run.url)
     server = _local_server(config, run) if wants_server(config, run) else nullcontext()
     # Two drivers on one run would mix what they write.
-    with leased(run.path(LEASE), config.checkpoint.lease_seconds, interrupt_main) as lease, server:
+    with (
+        leased(run.path(LEASE), config.checkpoint.lease_seconds, interrupt_main) as lease,
+        recorded(run, lease) as log,
+        server,
+    ):
         _dataset(config, _local_folder(run), stages)
         with ray_cluster(config, run.url, spare_cpus=spare_cpus, dashboard=dashboard) if stages else nullcontext():
             run.write_config(_recorded(config, run, stages))
+            log.begin()
             yield lease
 
 

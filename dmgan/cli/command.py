@@ -24,8 +24,8 @@ __all__ = [
     "check_name",
     "check_no_sweep",
     "configuration",
-    "dry_run_flag",
     "installed",
+    "job_flags",
     "on_a_run",
     "run_and_configuration",
     "run_folder",
@@ -78,10 +78,12 @@ def storage_flag(parser: argparse.ArgumentParser, default: str | None = None) ->
     )
 
 
-def dry_run_flag(parser: argparse.ArgumentParser) -> None:
+def job_flags(parser: argparse.ArgumentParser) -> None:
     """For commands that start a job."""
     text = "say what would be done and all that is missing or wrong; start and write nothing"
     parser.add_argument("--dry-run", action="store_true", help=text)
+    text = "print warnings and errors alone; RUN/driver.log has the rest"
+    parser.add_argument("--quiet", action="store_true", help=text)
 
 
 def run_folder(options: argparse.Namespace, *, sweep: bool = False, there: bool = False) -> RunFolder:

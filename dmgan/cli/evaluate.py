@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cluster.driver.submitted import output_folder
 from datasets import storage
-from dmgan.cli.command import Command, dry_run_flag, installed, on_a_run, run_and_configuration
+from dmgan.cli.command import Command, installed, job_flags, on_a_run, run_and_configuration
 from dmgan.config import ConfigError
 from dmgan.runs.folder import RunFolder
 
@@ -21,7 +21,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     on_a_run(parser)
     parser.add_argument("--steps", metavar="all|N[,N]", help="the run's checkpoints at these steps, as a curve")
     parser.add_argument("--save-images", metavar="DIR_OR_S3_URL", help="keep the generated images there")
-    dry_run_flag(parser)
+    job_flags(parser)
 
 
 def carry_out(options: argparse.Namespace) -> int:

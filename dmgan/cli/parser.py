@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from datasets.errors import UserError
 from dmgan import __version__
 from dmgan.cli.commands import COMMANDS
+from dmgan.cli.completion import complete
 from dmgan.config import presets
 
 __all__ = ["parse"]
@@ -52,6 +54,8 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options of a command line; without a command those of `train`. Raises UsageError."""
     parser, commands = _parsers()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
+        complete(parser)
     words = list(arguments)
     if not words or words[0] not in (*COMMANDS, "-h", "--help", "--version"):
         if words and not words[0].startswith("-"):

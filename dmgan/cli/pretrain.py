@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from dmgan.cli.command import Command, dry_run_flag, installed, on_a_run, run_and_configuration
+from dmgan.cli.command import Command, installed, job_flags, on_a_run, run_and_configuration
 
 __all__ = ["PRETRAIN"]
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
     on_a_run(parser)
-    dry_run_flag(parser)
+    job_flags(parser)
 
 
 def carry_out(options: argparse.Namespace) -> int:

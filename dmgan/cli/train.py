@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dmgan.cli.command import Command, dry_run_flag, installed, on_a_run, run_and_configuration
+from dmgan.cli.command import Command, installed, job_flags, on_a_run, run_and_configuration
 from dmgan.cli.origin import check_goes_on, new_run_from
 
 __all__ = ["TRAIN"]
@@ -12,7 +12,7 @@ __all__ = ["TRAIN"]
 
 def flags(parser: argparse.ArgumentParser) -> None:
     on_a_run(parser)
-    dry_run_flag(parser)
+    job_flags(parser)
     text = "go on from another run's checkpoint as a new run, with other learning rates say; needs --name"
     parser.add_argument("--from", dest="source", metavar="RUN[@STEP]", help=text)
 

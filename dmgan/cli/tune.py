@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dmgan.cli.command import Command, configuration, dry_run_flag, installed, on_a_run, run_folder
+from dmgan.cli.command import Command, configuration, installed, job_flags, on_a_run, run_folder
 from dmgan.config import ConfigError
 
 __all__ = ["TUNE"]
@@ -14,7 +14,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     on_a_run(parser)
     parser.add_argument("--search", metavar="FILE_OR_PRESET", help="the space: tune/presets/, or YAML such as there")
     parser.add_argument("--trials", type=int, metavar="N", help="configurations tried")
-    dry_run_flag(parser)
+    job_flags(parser)
 
 
 def carry_out(options: argparse.Namespace) -> int:
