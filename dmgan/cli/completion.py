@@ -29,8 +29,12 @@ def _attach(parser: argparse.ArgumentParser) -> None:
         if isinstance(action, argparse._SubParsersAction):
             for command in dict.fromkeys(action.choices.values()):
                 _attach(command)
-        elif completer := _COMPLETERS.get(action.dest):
+            continue
+        if completer := _COMPLETERS.get(action.dest):
             action.completer = completer  # type: ignore[attr-defined]
+        if action.nargs is None and not isinstance(action, argparse._AppendAction):
+            # argcomplete carries out argparse's own actions alone; completers look at what --storage stored.
+            action.__class__ = argparse._StoreAction
 
 
 def _runs(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
