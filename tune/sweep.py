@@ -135,5 +135,7 @@ def _tune(config: Config, space: Space, sweep: Run, steps: int, budget: Budget) 
 
 
 def _dashboard() -> str:
+    """Its address, to be clicked on; empty without one."""
     worker = ray._private.worker
-    return str(worker.get_dashboard_url() or "")
+    address = str(worker.get_dashboard_url() or "")
+    return f"http://{address}" if address and "://" not in address else address

@@ -17,7 +17,7 @@ from dmgan.model.text_encoders import check_text_encoder
 from dmgan.runs.loggers import loggers
 from dmgan.runs.run import Run, read_weights
 
-__all__ = ["TRAINING", "changed_keys", "name_problems", "problem", "weights_problems"]
+__all__ = ["TRAINING", "changed_keys", "logger_problems", "name_problems", "problem", "weights_problems"]
 
 TRAINING = frozenset(("pretrain", "train"))
 _TRUNK = "torchvision's ImageNet weights of inception_v3 (inception_v3_google-0cc3c7bd.pth)"
@@ -32,11 +32,15 @@ def problem(look: Callable[[], object]) -> Iterator[UserError]:
 
 
 def name_problems(config: Config) -> Iterator[UserError]:
-    """Names that nothing registered, and settings that do not go with them."""
+    """Names of networks that nothing registered, and settings that do not go with them."""
     yield from problem(lambda: check_text_encoder(config))
     yield from problem(lambda: architectures.get(config.model.architecture).check(config))
+
+
+def logger_problems(config: Config, run: Run) -> Iterator[UserError]:
+    """Loggers that nothing registered, or that cannot work here."""
     for name in config.loggers:
-        yield from problem(lambda name=name: loggers.get(name))  # type: ignore[misc]
+        yield from problem(lambda name=name: loggers.get(name).check(run))  # type: ignore[misc]
 
 
 def changed_keys(config: Config, run: Run, stages: Set[str]) -> Iterator[UserError]:

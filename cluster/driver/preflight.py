@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from importlib.util import find_spec
 
-from cluster.driver.checks import TRAINING, changed_keys, name_problems, problem, weights_problems
+from cluster.driver.checks import TRAINING, changed_keys, logger_problems, name_problems, problem, weights_problems
 from cluster.driver.resources import ClusterError
 from cluster.driver.submitted import INSTALL
 from cluster.worker.planned import planned_steps
@@ -30,6 +30,7 @@ def start_problems(config: Config, run: Run, stages: Set[str]) -> Iterator[UserE
     if stages & TRAINING and find_spec("deepspeed") is None:  # only workers import it
         yield ClusterError(f"deepspeed: not installed for {sys.executable}; {INSTALL}")
     yield from name_problems(config)
+    yield from logger_problems(config, run)
     yield from weights_problems(config, run, stages)
     yield from changed_keys(config, run, stages)
     yield from problem(lambda: wants_server(config, run))

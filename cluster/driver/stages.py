@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster.driver.captions import check_captions, pretraining_tokenizer
 from cluster.driver.checks import TRAINING
-from cluster.driver.failures import workers_as_one_line
+from cluster.driver.failures import reason_of, workers_as_one_line
 from cluster.driver.fit import fit
 from cluster.driver.preflight import dataset_problems, start_problems, wants_server
 from cluster.driver.resources import ray_cluster
@@ -27,6 +27,7 @@ from dmgan.evaluation.protocol import SPLIT, departures, protocol_numbers
 from dmgan.evaluation.record import Evaluation, read_evaluation
 from dmgan.runs.driver_log import recorded
 from dmgan.runs.folder import LEASE
+from dmgan.runs.loggers import loggers
 from dmgan.runs.run import Run
 from dmgan.runs.samples import samples_of
 
@@ -186,7 +187,24 @@ def evaluate_stage(
                 result = evaluate(config, run, chosen, save_images)
         else:
             write_evaluation(run, result)
+        _tell_loggers(config, run, result)
         _say_scores(result, f"step {chosen.step}: " if steps else "")
+
+
+def _tell_loggers(config: Config, run: Run, result: Evaluation) -> None:
+    """The scores, to the run's loggers; a server that is away costs a warning."""
+    values = {score.name: score.of(result.values) for score in result.scores}
+    for name in config.loggers:
+        kind = loggers.get(name)
+        try:
+            logger = kind(run, "evaluate", 0)
+            logger.scores(values, result.step)
+            logger.close()
+        except Exception as error:
+            if not kind.may_fail:
+                raise
+            head = styled("dmgan: warning:", "warning", sys.stderr)
+            print(f"{head} {kind.__name__} was not told the scores: {reason_of(error)}", file=sys.stderr)
 
 
 def _say_scores(result: Evaluation, prefix: str) -> None:
