@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from cluster.driver.captions import check_captions, pretraining_tokenizer
+from cluster.driver.captions import check_captions, check_samples, pretraining_tokenizer
 from cluster.driver.checks import TRAINING
 from cluster.driver.failures import reason_of, workers_as_one_line
 from cluster.driver.fit import fit
+from cluster.driver.live_report import refreshed
 from cluster.driver.preflight import dataset_problems, start_problems, wants_server
 from cluster.driver.resources import ray_cluster
 from cluster.worker.planned import planned_steps
@@ -26,7 +27,7 @@ from dmgan.config import Config, ConfigError, with_values
 from dmgan.evaluation.protocol import SPLIT, departures, protocol_numbers
 from dmgan.evaluation.record import Evaluation, read_evaluation
 from dmgan.runs.driver_log import recorded
-from dmgan.runs.folder import LEASE
+from dmgan.runs.folder import LEASE, LIVE_REPORT
 from dmgan.runs.loggers import loggers
 from dmgan.runs.run import Run
 from dmgan.runs.samples import samples_of
@@ -44,7 +45,7 @@ def say(stage: str, text: str) -> None:
 def complete(config: Config, run: Run) -> bool:
     """Whether every stage of this very configuration is done."""
     record = run.read_generator_record()
-    if record is None or not (run.has("run.yaml") and run.has("report.html")):
+    if record is None or not (run.has("run.yaml") and run.has("report.html")) or run.has(LIVE_REPORT):
         return False
     finished = record.step >= record.steps > 0
     # The last look reads the networks.
@@ -69,7 +70,7 @@ def stages_of(config: Config) -> Set[str]:
 def main_job(config: Config, run: Run) -> None:
     """Everything from the dataset to report.html, from where the run stands."""
     with prepared(config, run, stages_of(config)) as lease:
-        training_stages(config, run, lease=lease)
+        training_stages(config, run, lease=lease, live_report=True)
         if config.evaluate.enabled:
             evaluate_stage(config, run)
         report_stage(config, run)
@@ -108,10 +109,12 @@ def prepared(
             yield lease
 
 
-def training_stages(config: Config, run: Run, until: str = "train", lease: LeaseToken | None = None) -> None:
+def training_stages(
+    config: Config, run: Run, until: str = "train", lease: LeaseToken | None = None, *, live_report: bool = False
+) -> None:
     """Pre-train the encoders and, `until` "train", the GAN, as far as they are not trained yet.
 
-    Workers write as long as `lease` is held.
+    Workers write as long as `lease` is held. With `live_report` the run has its report while it trains.
     """
     manifest, _ = load_manifest(config.data.url)
     record = run.read_generator_record()
@@ -135,7 +138,8 @@ def training_stages(config: Config, run: Run, until: str = "train", lease: Lease
         storage.remove(run.path("report.html"))  # it is of another state of the run from here on
         workers = config.train.workers
         print(f"      starting {workers} Ray Train worker{'s' if workers > 1 else ''}", flush=True)
-        fit(config, run, list(texts), lambda stage: say(stage, texts[stage]), lease)
+        with refreshed(run, lambda: _write_report(config, run)) if live_report else nullcontext():
+            fit(config, run, list(texts), lambda stage: say(stage, texts[stage]), lease)
 
 
 def _encoders(config: Config, run: Run, manifest: Manifest) -> bool:
@@ -149,6 +153,7 @@ def _encoders(config: Config, run: Run, manifest: Manifest) -> bool:
     if config.evaluate.enabled and SPLIT in manifest.splits:
         check_captions(config, SPLIT, tokenizer, whose)  # now rather than after days of training
     cut = check_captions(config, "train", tokenizer, whose)
+    check_samples(config, tokenizer)
     if origin is None:
         run.save_tokenizer(tokenizer)
     elif origin is run:
@@ -216,10 +221,15 @@ def _say_scores(result: Evaluation, prefix: str) -> None:
 
 def report_stage(config: Config, run: Run, beside: Sequence[Run] = ()) -> None:
     """Write the run's report, with the scores of the runs `beside` it."""
+    where = _write_report(config, run, beside)
+    storage.remove(run.path(LIVE_REPORT))
+    say("report", where)
+
+
+def _write_report(config: Config, run: Run, beside: Sequence[Run] = ()) -> str:
     from dmgan.report.page import write_report
 
-    where = write_report(config, run, samples_of(config, run, run.load_encoders(config)), beside)
-    say("report", where)
+    return write_report(config, run, samples_of(config, run, run.load_encoders(config)), beside)
 
 
 def _recorded(config: Config, run: Run, stages: Set[str]) -> Config:

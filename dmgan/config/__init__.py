@@ -20,7 +20,7 @@ from dmgan.config.load import (
 from dmgan.config.model import Model
 from dmgan.config.schema import Config, keys_with, known_keys
 from dmgan.config.text import Text
-from dmgan.config.training import Objective, Optimizer, Pretrain, Train
+from dmgan.config.training import Objective, Optimizer, Pretrain, Samples, Train
 from dmgan.config.tune import Tune
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Objective",
     "Optimizer",
     "Pretrain",
+    "Samples",
     "SourcedConfig",
     "Text",
     "Train",

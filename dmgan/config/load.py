@@ -118,11 +118,34 @@ def with_values(config: Config, values: Mapping[str, object]) -> Config:
 
 
 def absolute_paths(config: Config) -> Config:
-    """The configuration with every path absolute: Ray's workers have other working directories."""
+    """The configuration with every path absolute, and the captions of a file in place of it.
+
+    Ray's workers have other working directories, and other files. Raises ConfigError.
+    """
     from datasets import storage
 
-    paths = {key: config.value(key) for key in keys_with("path")}
-    return with_values(config, {key: storage.absolute(str(path)) for key, path in paths.items() if path})
+    paths = {key: path for key in keys_with("path") if isinstance(path := config.value(key), str) and path}
+    values: dict[str, object] = {key: storage.absolute(path) for key, path in paths.items()}
+    if isinstance(file := config.samples.captions, str):
+        values["samples.captions"] = _captions(values["samples.captions"], file)
+    return with_values(config, values)
+
+
+def _captions(url: object, given: str) -> list[str]:
+    """The lines of a file of captions. Raises ConfigError."""
+    from datasets import storage
+
+    where = f"samples.captions={given}"
+    if not storage.exists(str(url)):
+        raise ConfigError(f"{where}: not found; expected a file of one caption a line, or a list")
+    try:
+        text = storage.read_bytes(str(url)).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: not UTF-8 at byte {error.start}") from None
+    found = [line.strip() for line in text.splitlines() if line.strip()]
+    if not found:
+        raise ConfigError(f"{where}: holds no captions")
+    return found
 
 
 def _unknown_keys(tree: dict[str, object]) -> Iterator[str]:

@@ -78,7 +78,7 @@ def commented(sourced: SourcedConfig) -> str:
             section = outer
         value = sourced.config.value(key)
         shown = dump_yaml({leaf: list(value) if isinstance(value, tuple) else value}).rstrip("\n")
-        if isinstance(value, tuple | dict):
+        if isinstance(value, tuple):
             shown = f"{leaf}: {json.dumps(value, ensure_ascii=False)}"
         rows.append(("  " * bool(outer) + shown, f"{sourced.sources[key]} — {said[key]}"))
     wide = min(44, max(len(line) for line, _ in rows))

@@ -15,7 +15,7 @@ from dmgan.config.evaluation import Evaluate
 from dmgan.config.keys import Role, Section, key
 from dmgan.config.model import Model
 from dmgan.config.text import Text
-from dmgan.config.training import Objective, Optimizer, Pretrain, Train
+from dmgan.config.training import Objective, Optimizer, Pretrain, Samples, Train
 from dmgan.config.tune import Tune
 
 __all__ = ["Config", "keys_with", "known_keys", "roles_of", "sections"]
@@ -33,6 +33,7 @@ class Config(Section):
     optimizer: Optimizer = Optimizer()
     pretrain: Pretrain = Pretrain()
     train: Train = Train()
+    samples: Samples = Samples()
     checkpoint: Checkpoint = Checkpoint()
     deepspeed: DeepSpeed = DeepSpeed()
     evaluate: Evaluate = Evaluate()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dmgan.config.keys import Batch, Natural, Positive, Rate, Role, Section, Seed, Share, key
 
-__all__ = ["Objective", "Optimizer", "Pretrain", "Train"]
+__all__ = ["Objective", "Optimizer", "Pretrain", "Samples", "Train"]
 
+MOST_SAMPLES = 64  # rows of the picture
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -133,3 +134,24 @@ class Train(Section):
     def images_a_step(self) -> int:
         """Of one worker."""
         return self.batch_size * self.accumulate
+
+
+class Samples(Section):
+    """The fixed captions that pictures are drawn of while the GAN trains, and in the report."""
+
+    captions: tuple[str, ...] | str | None = key(
+        None,
+        "captions, a list, or a file of one a line that the start of the run reads; unset: of some classes of the "
+        "test split",
+        "path",
+        "not searched",
+    )
+
+    @field_validator("captions")
+    @classmethod
+    def _some(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+        if isinstance(value, tuple) and not 1 <= len(value) <= MOST_SAMPLES:
+            raise ValueError(f"expected 1 to {MOST_SAMPLES} captions")
+        if isinstance(value, tuple) and not all(caption.strip() for caption in value):
+            raise ValueError("expected no empty caption")
+        return value

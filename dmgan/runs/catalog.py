@@ -12,7 +12,7 @@ from datasets.errors import UserError
 from datasets.storage.lease import holder_of
 from datasets.storage.usage import usage
 from dmgan.config import ConfigError
-from dmgan.runs.folder import LEASE, RunFolder
+from dmgan.runs.folder import LEASE, LIVE_REPORT, RunFolder
 
 __all__ = ["Entry", "entries", "existing", "names_of"]
 
@@ -104,7 +104,7 @@ def _run_state(run: RunFolder, step: int, steps: int | None) -> str:
     if record is not None and record.is_imported:
         return "imported"
     if steps is not None and step >= steps:
-        return "complete" if run.has("report.html") else "trained"
+        return "complete" if run.has("report.html") and not run.has(LIVE_REPORT) else "trained"
     if step:
         return "stopped"
     return "encoders trained" if run.has("encoders.safetensors") else "begun"

@@ -20,9 +20,10 @@ from datasets.documents import DocumentError, first_problem, parse_yaml
 from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.runs.metrics import MetricsLine
 
-__all__ = ["LEASE", "ORIGIN", "GeneratorRecord", "RunFolder", "generator_json"]
+__all__ = ["LEASE", "LIVE_REPORT", "ORIGIN", "GeneratorRecord", "RunFolder", "generator_json"]
 
 LEASE = ".lease.json"  # of whoever works on the run
+LIVE_REPORT = ".report-of-a-training"  # where report.html is of a training that goes on
 ORIGIN = "origin.json"  # the run and step of which a run was made, if it was
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dmgan.config import Config, ConfigError, keys_with, known_keys, load_config, presets
+from dmgan.config import Config, ConfigError, absolute_paths, keys_with, known_keys, load_config, presets
 
 
 def test_every_preset_loads() -> None:
@@ -175,3 +175,21 @@ def test_the_line_is_that_of_the_file_where_the_value_stands(tmp_path: Path) -> 
         load_config(tmp_path / "over.yaml")
     with pytest.raises(ConfigError, match=r"^train\.epochs='never'"):  # of a flag, which it names itself
         load_config(tmp_path / "over.yaml", ["train.epochs=never"])
+
+
+def test_own_captions_of_samples_are_a_list_or_read_from_a_file(tmp_path: Path) -> None:
+    listed = load_config(None, ["samples.captions=[a red bird, a blue one]"])
+    assert listed.samples.captions == ("a red bird", "a blue one") and absolute_paths(listed) == absolute_paths(listed)
+    file = tmp_path / "mine.txt"
+    file.write_text("a red bird\n\n  a blue one \n")
+    assert absolute_paths(load_config(None, [f"samples.captions={file}"])).samples.captions == (listed.samples.captions)
+    for content, message in ((b"\n\n", "holds no captions"), (b"\xff\xfe", "not UTF-8 at byte 0"), (None, "not found")):
+        if content is None:
+            file.unlink()
+        else:
+            file.write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"samples\.captions={file}: {message}"):
+            absolute_paths(load_config(None, [f"samples.captions={file}"]))
+    for wrong, message in (("[]", "expected 1 to 64 captions"), ("['a', ' ']", "expected no empty caption")):
+        with pytest.raises(ConfigError, match=message):
+            load_config(None, [f"samples.captions={wrong}"])

@@ -118,7 +118,7 @@ def test_wandb_writes_offline_what_can_be_synchronised_later(run: Run, monkeypat
             record.ParseFromString(data)
             for item in record.history.item:
                 values.setdefault(item.key or "/".join(item.nested_key), set()).add(item.value_json)
-    assert len(ids) == 1
+    assert len(ids) == 1 and "scores/fid" in values, (values, sorted(Path(run.path("wandb")).rglob("*.wandb")))
     assert values["train/losses/generator"] == {"0.5", "0.25"} and values["train/step"] >= {"2", "4"}
     assert values["scores/fid"] == {"12.5"} and values["scores/step"] == {"4"}
     assert list(Path(run.path("wandb")).rglob("media/images/train/samples_*.png"))
