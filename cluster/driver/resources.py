@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from cluster.placement import on_node, uses_gpus
 from datasets import storage
 from datasets.errors import UserError
 from datasets.ray_address import problem_of
+from datasets.terminal import has_colour
 from dmgan.config import Config
 
 __all__ = ["ClusterError", "ray_cluster"]
@@ -55,9 +57,10 @@ def ray_cluster(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard:
 
 
 def _connect(own: bool, spare_cpus: int, dashboard: bool) -> None:
-
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not has_colour(sys.stderr):
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     # Without RAY_ADDRESS a cluster of our own: not whatever was started last on this machine and may be gone.
     options: dict[str, Any] = {}
     if own:

@@ -15,10 +15,10 @@ from dmgan.config.evaluation import Evaluate
 from dmgan.config.keys import Role, Section, key
 from dmgan.config.model import Model
 from dmgan.config.text import Text
-from dmgan.config.training import Objective, Optimizer, Pretrain, Train
+from dmgan.config.training import Objective, Optimizer, Pretrain, Samples, Train
 from dmgan.config.tune import Tune
 
-__all__ = ["Config", "keys_with", "known_keys", "sections"]
+__all__ = ["Config", "keys_with", "known_keys", "roles_of", "sections"]
 
 
 class Config(Section):
@@ -33,6 +33,7 @@ class Config(Section):
     optimizer: Optimizer = Optimizer()
     pretrain: Pretrain = Pretrain()
     train: Train = Train()
+    samples: Samples = Samples()
     checkpoint: Checkpoint = Checkpoint()
     deepspeed: DeepSpeed = DeepSpeed()
     evaluate: Evaluate = Evaluate()
@@ -99,6 +100,12 @@ def known_keys() -> list[str]:
 def keys_with(role: Role) -> list[str]:
     """The keys that have a role, as section.key."""
     return list(_with_role(role))
+
+
+def roles_of(name: str) -> frozenset[str]:
+    """The roles of a key, as `known_keys` has it."""
+    section, _, leaf = name.rpartition(".")
+    return (sections()[section] if section else Config).roles(leaf)
 
 
 def _with_role(role: Role) -> Iterator[str]:
