@@ -18,7 +18,7 @@ from dmgan.drawing.picture import FORMATS, Picture
 from dmgan.drawing.plan import Item, Plan
 from dmgan.drawing.request import DrawingError
 
-__all__ = ["Folder", "Output", "Shards"]
+__all__ = ["Folder", "Output", "Shards", "slug"]
 
 _STAGE = r"(?:stage\d+\.)?"
 _IMAGES = tuple(f".{name}" for name in FORMATS)
@@ -59,12 +59,12 @@ class Folder:
         found = re.fullmatch(rf"(\d{{3,}})-(.*)-(\d{{2,}})\.{_STAGE}{self._format}", name)
         if found is None:
             return False
-        row, slug, number = int(found[1]), found[2], int(found[3])
+        row, number = int(found[1]), int(found[3])
         captions = self._plan.captions
-        return row < len(captions) and number < self._plan.count and slug == _slug(captions[row])
+        return row < len(captions) and number < self._plan.count and found[2] == slug(captions[row])
 
     def add(self, item: Item, picture: Picture) -> None:
-        stem = f"{item.row:03d}-{_slug(item.request.caption)}-{item.request.number:02d}"
+        stem = f"{item.row:03d}-{slug(item.request.caption)}-{item.request.number:02d}"
         for extension, content in picture.files.items():
             storage.write_bytes(storage.join(self.url, f"{stem}.{extension}"), content)
         self._notes += picture.notes
@@ -113,7 +113,8 @@ def _shard(number: int) -> str:
     return f"shard-{number:06d}.tar"
 
 
-def _slug(caption: str) -> str:
+def slug(caption: str) -> str:
+    """The caption as a part of a file's name."""
     name = re.sub(r"\W+", "-", caption.lower()).strip("-")[:60]
     while len(name.encode()) > 200:  # bytes; a file's name has at most 255
         name = name[:-1]

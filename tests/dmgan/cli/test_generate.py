@@ -171,7 +171,7 @@ def test_choices_in_braces_are_drawn_of_one_noise_with_labels(
         (["--vary", "a {red} bird"], "--vary {red}: expected two different choices or more"),
         (["--vary", "{a,b}" * 13], "makes 8192 captions; expected at most 4096"),
         (["--vary", "{zebra,red}"], "--vary: caption 'zebra': none of its words is in the vocabulary"),
-        (["--vary", "{red,blue}", "--caption", RED], "expected no --caption and no --captions beside it"),
+        (["--vary", "{red,blue}", "--caption", RED], "--caption: does not go with --vary"),
         (["--caption", RED, "--batch-size", "0"], "--batch-size 0: expected at least 1"),
         (["--caption", RED, "--shards", "0"], "--shards 0: expected at least 1"),
         (["--caption", RED, "--shards", "2"], "--shards 2: expected at most 1, the pictures that are made"),
@@ -179,7 +179,7 @@ def test_choices_in_braces_are_drawn_of_one_noise_with_labels(
         (["--caption", RED, "--truncation", "0"], "truncation=0.0: expected a number above 0"),
         (["--caption", RED, "--device", "tpu9"], "device=tpu9: unknown; expected cpu, cuda or cuda:NUMBER"),
         (["--caption", RED, "--step", "12"], "no checkpoint of step 12; there are: none"),
-        (["--caption", RED, "--format", "bmp"], "--format: invalid choice: 'bmp'"),
+        (["--caption", RED, "--format", "bmp"], "--format bmp: expected png, webp, jpeg of pictures"),
     ],
 )
 def test_what_cannot_be_generated_is_one_line_and_nothing_is_written(
