@@ -1,4 +1,4 @@
-"""python -m dmgan.launch [train | pretrain | evaluate | generate | tune | report]: the door to `dmgan.cli`."""
+"""python -m dmgan.launch [train | pretrain | evaluate | generate | tune | report | serve]: the door to `dmgan.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line's entry: python -m dmgan.launch [train | pretrain | evaluate | generate | tune | report].
+"""The command line's entry: python -m dmgan.launch [train | pretrain | evaluate | generate | tune | report | serve].
 
 Exit code 0 on success, 2 and one line on a mistake in what was asked, 1 when the job itself failed, 128 and a signal's
 number when that stopped it.
@@ -27,6 +27,10 @@ def _main(arguments: Sequence[str]) -> int:
     warn_of_credentials()
     # Heavy imports come after the arguments are known to be right.
     try:
+        if options.command == "serve":
+            from dmgan.cli.serve import serve
+
+            return serve(options)
         from dmgan.cli.commands import carry_out
     except ModuleNotFoundError as error:
         print(f"dmgan: {error.name}: not installed for {sys.executable}; {INSTALL}", file=sys.stderr)

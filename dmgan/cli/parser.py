@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datasets.errors import UserError
+from dmgan.cli import serve
 from dmgan.config import presets
 
 __all__ = ["COMMANDS", "parse"]
@@ -20,6 +21,7 @@ COMMANDS = {
     "generate": "images from captions with a trained run",
     "tune": "a hyperparameter sweep of training runs, with a report; resumes a sweep that exists",
     "report": "write report.html of a run or sweep anew",
+    "serve": "a page and an HTTP service that draw with trained runs, until Ctrl-C",
 }
 PROGRAM = "python -m dmgan.launch"
 
@@ -96,10 +98,17 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     commands: dict[str, _Parser] = {}
     for name, text in COMMANDS.items():
         commands[name] = known.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if name == "serve":
+            serve.add_flags(commands[name], _default_storage())
+            continue
         _common(commands[name])
         if name in _FLAGS:
             _FLAGS[name](commands[name])
     return parser, commands
+
+
+def _default_storage() -> str:
+    return os.environ.get("DMGAN_STORAGE", "./runs")
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +116,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
     parser.add_argument(
         "--storage",
-        default=os.environ.get("DMGAN_STORAGE", "./runs"),
+        default=_default_storage(),
         metavar="DIR_OR_S3_URL",
         help="where runs live (default: $DMGAN_STORAGE, or ./runs)",
     )

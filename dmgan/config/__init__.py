@@ -17,6 +17,7 @@ from dmgan.config.load import (
 )
 from dmgan.config.model import Model
 from dmgan.config.schema import Config, keys_with, known_keys
+from dmgan.config.serving import Serve
 from dmgan.config.text import Text
 from dmgan.config.training import Objective, Optimizer, Pretrain, Train
 from dmgan.config.tune import Tune
@@ -32,6 +33,7 @@ __all__ = [
     "Objective",
     "Optimizer",
     "Pretrain",
+    "Serve",
     "Text",
     "Train",
     "Tune",
