@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+from pathlib import Path
 
 from datasets.documents import read_text
 from datasets.errors import UserError
@@ -28,7 +29,7 @@ def read_token() -> str | None:
     if token is None:
         if (path := os.environ.get(TOKEN_FILE)) is None:
             return None
-        name, token = f"{TOKEN_FILE}={path}", read_text(path, f"{TOKEN_FILE} ", ServingError)
+        name, token = f"{TOKEN_FILE}={path}", read_text(Path(path), f"{TOKEN_FILE} ", ServingError)
     token = token.strip()
     if len(token) < _SHORTEST or not token.isascii() or not token.isprintable() or " " in token:
         raise ServingError(

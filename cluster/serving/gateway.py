@@ -169,7 +169,7 @@ def _add_calls(app: FastAPI, door: _Door, token: str | None) -> None:
     guarded: dict[str, Any] = {"dependencies": [Depends(check), *documented]}
     files = {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES}
     answers: dict[int | str, dict[str, Any]] = {200: {"model": ImagesAnswer, "content": files}, **_PROBLEMS}
-    few = {status: _PROBLEMS[status] for status in (401, 404, 413, 422)}
+    few: dict[int | str, dict[str, Any]] = {status: _PROBLEMS[status] for status in (401, 404, 413, 422)}
     app.post("/v1/images", responses=answers, response_class=JSONResponse, **guarded)(images)
     app.post("/v1/words", responses=few, **guarded)(words)
     app.get("/v1/models", responses={401: _PROBLEMS[401]}, **guarded)(models)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 
@@ -43,17 +44,18 @@ def serve_runs(
     runs = served_runs(names, folder, overrides)
     _check_weights(runs)
     own = not os.environ.get("RAY_ADDRESS")
-    with suppress(_EndedError), _ended_by_signals():
-        connect(own, metrics_port=metrics_port)
-        with watched("the same command serves again") if own else nullcontext():
-            try:
+    with suppress(_EndedError), _ended_by_signals() as take_signals:
+        try:
+            connect(own, metrics_port=metrics_port)
+            take_signals()  # which Ray took
+            with watched("the same command serves again") if own else nullcontext():
                 _deploy(_with_shares(runs) if own else runs, host, port, token is None)
                 _wait_until_ready(host, port)
                 shown = f"[{host}]" if ":" in host else host
                 print(f"{', '.join(names)}: draws at http://{shown}:{port}; Ctrl-C ends it", flush=True)
                 threading.Event().wait()
-            finally:
-                _end(own)
+        finally:
+            _end(own)
 
 
 def _check_port(name: str, port: int, host: str) -> None:
@@ -76,7 +78,9 @@ def _check_weights(runs: Sequence[ServedRun]) -> None:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _ended_by_signals() -> Iterator[Callable[[], None]]:
+    """Signals to stop raise _EndedError within; what is yielded takes them again from who took them meanwhile."""
+
     def end(number: int, frame: object) -> None:
         for each in before:  # the end itself is not to be ended, unless by SIGKILL
             signal.signal(each, signal.SIG_IGN)
@@ -85,10 +89,14 @@ def _ended_by_signals() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     if before[signal.SIGHUP] is signal.SIG_IGN:  # nohup
         del before[signal.SIGHUP]
-    try:
+
+    def take() -> None:
         for number in before:
             signal.signal(number, end)
-        yield
+
+    try:
+        take()
+        yield take
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -122,6 +130,7 @@ def _with_shares(runs: Sequence[ServedRun]) -> list[ServedRun]:
 def _deploy(runs: Sequence[ServedRun], host: str, port: int, is_open: bool) -> None:
     from ray import serve
 
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its news of starting
     from cluster.serving.application import application
 
     if serve.status().proxies:
@@ -155,6 +164,6 @@ def _end(own: bool) -> None:
     import ray
     from ray import serve
 
-    if not own:
+    if ray.is_initialized() and not own:
         serve.shutdown()
     ray.shutdown()

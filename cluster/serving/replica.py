@@ -56,7 +56,7 @@ class ModelReplica:
         if since is not None and time.monotonic() - since > 2 * self.settings.timeout:
             raise RuntimeError(f"a batch has been drawn for {time.monotonic() - since:.0f} s")
 
-    @serve.batch
+    @serve.batch  # type: ignore[untyped-decorator]
     async def _batched(self, items: list[_Item]) -> list[Drawn]:
         # In a thread: pings, health checks and the next requests are answered meanwhile. Always the same: torch makes
         # threads of its own for each that calls it.

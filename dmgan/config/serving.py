@@ -25,8 +25,8 @@ class Serve(Section):
     )
     gpus_per_replica: Annotated[float, Field(ge=0, le=64)] | None = key(
         None,
-        "GPUs of a replica: 0.25 puts four on one, 0 draws on the CPU; unset: an even share of the machine that `serve` "
-        "runs on, at most 1, and 0 on a cluster",
+        "GPUs of a replica: 0.25 puts four on one, 0 draws on the CPU; unset: an even share of the machine that "
+        "`serve` runs on, at most 1, and 0 on a cluster",
     )
     batch_size: Positive = key(16, "images drawn in one forward pass, at most")
     batch_wait: Annotated[float, Field(ge=0, le=10)] = key(
