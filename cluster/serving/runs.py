@@ -9,7 +9,7 @@ from cluster.serving.access import ServingError
 from datasets import storage
 from dmgan.config import Config, ConfigError, Serve, load_config
 from dmgan.model.tokenizers import Tokenizer
-from dmgan.runs.run import GeneratorRecord, Run
+from dmgan.runs.run import GeneratorRecord, Run, check_name
 
 __all__ = ["ServedRun", "served_runs"]
 
@@ -42,6 +42,8 @@ def served_runs(names: Sequence[str], folder: str, overrides: Sequence[str] = ()
         raise ServingError("--name: not given; expected the name of a run, and of others to compare it with")
     if twice := next((name for name in names if list(names).count(name) > 1), None):
         raise ServingError(f"--name {twice}: is given twice")
+    for name in names:
+        check_name(name)
     for assignment in overrides:
         if not assignment.startswith("serve."):
             raise ServingError(

@@ -9,9 +9,9 @@ from pathlib import Path
 from cluster.driver import stages
 from cluster.driver.submitted import output_folder
 from datasets import storage
-from datasets.documents import read_text, short
+from datasets.documents import read_text
 from dmgan.config import Config, ConfigError, absolute_paths, load_config
-from dmgan.runs.run import Run
+from dmgan.runs.run import Run, check_name
 
 __all__ = ["carry_out"]
 
@@ -21,7 +21,7 @@ def carry_out(options: argparse.Namespace) -> int:
     name = options.name if options.name is not None else Path(options.config).stem if options.config else "quickstart"
     if options.command == "tune" and options.name is None:
         name += "-sweep"
-    _check_name(name)
+    check_name(name)
     # Absolute: Ray's workers have other working directories.
     folder = storage.absolute(output_folder(options.storage))
     run = Run(storage.join(folder, name))
@@ -38,12 +38,6 @@ def carry_out(options: argparse.Namespace) -> int:
     }
     commands[options.command](options, config, run)
     return 0
-
-
-def _check_name(name: str) -> None:
-    """A run is a folder below the storage, of one name or some: those of a sweep's trials. Raises ConfigError."""
-    if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")) or set(name) & set("?#\\"):
-        raise ConfigError(f"--name {short(repr(name))}: expected a name such as birds, below the storage")
 
 
 def _train(options: argparse.Namespace, config: Config, run: Run) -> None:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from datasets import storage
-from datasets.documents import DocumentError, first_problem, parse_yaml
+from datasets.documents import DocumentError, first_problem, parse_yaml, short
 from dmgan.architectures import build_gan_discriminators, build_generator
 from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.model.build import Encoders, build_encoders
@@ -29,7 +29,7 @@ from dmgan.model.text_encoders import read_tokenizer, text_encoders
 from dmgan.model.tokenizers import Tokenizer
 from dmgan.runs.metrics import MetricsLine
 
-__all__ = ["GeneratorRecord", "Run", "generator_json", "read_weights"]
+__all__ = ["GeneratorRecord", "Run", "check_name", "generator_json", "read_weights"]
 
 
 class GeneratorRecord(BaseModel):
@@ -172,6 +172,12 @@ class Run:
             said = first_problem(error) if isinstance(error, ValidationError) else " ".join(str(error).split())
             reason = said[:200] or type(error).__name__
             raise ConfigError(f"{self.path(name)}: damaged or not of this model: {reason}") from error
+
+
+def check_name(name: str) -> None:
+    """A run is a folder below the storage, of one name or some: those of a sweep's trials. Raises ConfigError."""
+    if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")) or set(name) & set("?#\\"):
+        raise ConfigError(f"--name {short(repr(name))}: expected a name such as birds, below the storage")
 
 
 def _finite(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
