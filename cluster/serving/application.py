@@ -39,6 +39,7 @@ class Arguments(BaseModel):
     storage: Annotated[str | None, Field(description="where runs live; unset: DMGAN_STORAGE, or ./runs")] = None
     settings: Annotated[list[str], Field(description="KEY=VALUE of `serve`, such as serve.replicas=2")] = []
     gateways: Annotated[int, Field(ge=1, description="processes that take requests")] = 1
+    gateway_cpus: Annotated[float, Field(ge=0, description="CPU cores that Ray sets aside for each of them")] = 0.0
     open: Annotated[bool, Field(description="whether calls need no token: for addresses of this machine alone")] = False
 
 
@@ -47,21 +48,21 @@ def build(arguments: Arguments) -> Application:
     if not arguments.open and read_token() is None:
         raise ServingError(f"{TOKEN}: not set, nor {TOKEN_FILE}; expected the token that callers must have")
     folder = storage.absolute(arguments.storage or os.environ.get("DMGAN_STORAGE", "./runs"))
-    return application(served_runs(arguments.names, folder, arguments.settings), arguments.open, arguments.gateways)
+    return application(served_runs(arguments.names, folder, arguments.settings), arguments)
 
 
-def application(runs: Sequence[ServedRun], is_open: bool, gateways: int = 1) -> Application:
+def application(runs: Sequence[ServedRun], arguments: Arguments) -> Application:
     """A gateway before a deployment a run."""
     waiting = sum(_most_at_once(run) for run in runs)
     door: Any = serve.deployment(
         Gateway,
         name="gateway",
-        num_replicas=gateways,
+        num_replicas=arguments.gateways,
         # All that models let wait, and those that they refuse: the gateway answers each at once.
         max_ongoing_requests=2 * waiting + 100,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": arguments.gateway_cpus},
     )
-    return door.bind(list(runs), [_model(run).bind(run.url, run.settings.model_dump()) for run in runs], is_open)
+    return door.bind(list(runs), [_model(run).bind(run.url, run.settings.model_dump()) for run in runs], arguments.open)
 
 
 def _most_at_once(run: ServedRun) -> int:

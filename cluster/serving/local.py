@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -23,7 +24,9 @@ __all__ = ["serve_runs"]
 
 _APPLICATION = "dmgan"
 _QUIET = {"log_level": "WARNING", "enable_access_log": False}
-_READY_SECONDS = 120.0
+_READY_SECONDS = 600.0
+# Of Ray Serve, as it starts: it gives its own processes 5 s, and replaces those that a busy machine starts more slowly.
+_PATIENCE = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60"}
 
 
 class _EndedError(Exception):
@@ -44,6 +47,8 @@ def serve_runs(
     runs = served_runs(names, folder, overrides)
     _check_weights(runs)
     own = not os.environ.get("RAY_ADDRESS")
+    for variable, value in _PATIENCE.items():
+        os.environ.setdefault(variable, value)
     with suppress(_EndedError), _ended_by_signals() as take_signals:
         try:
             connect(own, metrics_port=metrics_port)
@@ -129,18 +134,21 @@ def _with_shares(runs: Sequence[ServedRun]) -> list[ServedRun]:
 
 def _deploy(runs: Sequence[ServedRun], host: str, port: int, is_open: bool) -> None:
     from ray import serve
+    from ray.exceptions import RayActorError
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its news of starting
-    from cluster.serving.application import application
+    from cluster.serving.application import Arguments, application
 
     if serve.status().proxies:
         raise ClusterError(
             f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: Ray Serve runs there already; add the application to its "
             "config (docs/serving.md)"
         )
-    serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=_QUIET)
+    with suppress(TimeoutError, RayActorError):  # a proxy that is slow to start, which is waited for below
+        serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=_QUIET)
     try:
-        serve.run(application(runs, is_open), name=_APPLICATION, logging_config=_QUIET)
+        arguments = Arguments(names=[run.name for run in runs], open=is_open)
+        serve.run(application(runs, arguments), name=_APPLICATION, logging_config=_QUIET)
     except RuntimeError as error:
         said = " ".join(str(error).split())
         raise ClusterError(f"the models do not start: {said}") from error
@@ -151,11 +159,12 @@ def _wait_until_ready(host: str, port: int) -> None:
     where = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     session = requests.Session()
     session.trust_env = False  # no proxy is between
-    for _ in range(int(_READY_SECONDS)):
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
         with suppress(requests.RequestException):
             if session.get(f"http://{where}:{port}/healthz", timeout=30).ok:
                 return
-        threading.Event().wait(1.0)
+        time.sleep(1.0)
     raise ClusterError(f"http://{where}:{port}/healthz: no answer that all models are ready in {_READY_SECONDS:.0f} s")
 
 
