@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,11 @@ from typing import Any
 import numpy as np
 import psutil
 import requests
+import torch
 from PIL import Image
+
+from dmgan.architectures import build_generator
+from dmgan.runs.run import Run
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "a-token-of-the-tests"
@@ -33,10 +38,10 @@ class Service:
 
     def post(self, path: str = "/v1/images", accept: str = "application/json", **body: object) -> requests.Response:
         headers = {**self.headers, "Accept": accept}
-        return requests.post(self.address + path, json=body, headers=headers, timeout=120)
+        return requests.post(self.address + path, json=body, headers=headers, timeout=600)
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(self.address + path, headers=self.headers, timeout=60)
+        return requests.get(self.address + path, headers=self.headers, timeout=600)
 
     def replicas(self, model: str) -> list[psutil.Process]:
         """The processes that hold a model; Ray names them."""
@@ -50,6 +55,21 @@ def _command(process: psutil.Process) -> list[str]:
         return found
     except psutil.Error:
         return []
+
+
+def vivid_run(like: Run, url: Path, seed: int, step: int = 3) -> Run:
+    """An untrained run of the same model whose pictures differ by their noise, not in shades of grey alone."""
+    shutil.copytree(like.url, url)
+    run = Run(str(url))
+    config = run.read_config()
+    torch.manual_seed(seed)
+    generator = build_generator(config.model)
+    with torch.no_grad():
+        for name, weights in generator.named_parameters():
+            if "to_image" in name:
+                weights.mul_(60)
+    run.save_generator(generator, config, step=step, steps=3)
+    return run
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -83,7 +103,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
-            if requests.get(f"{address}/healthz", timeout=30).ok:
+            if requests.get(f"{address}/healthz", timeout=60).ok:
                 return
         except requests.RequestException:
             pass

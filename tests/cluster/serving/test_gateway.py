@@ -23,6 +23,7 @@ from cluster.serving.runs import served_runs
 from dmgan import TextToImage
 from dmgan.config import ConfigError
 from dmgan.runs.run import Run
+from tests.cluster.serving.service import pixels, vivid_run
 
 CAPTION = "this bird is red with black wings"
 TOKEN = "a-token-of-the-tests"
@@ -66,9 +67,14 @@ Seen = list[tuple[str, int, int]]
 
 
 @pytest.fixture(scope="module")
-def client_of(untrained: tuple[Run, list[str]]) -> Callable[..., tuple[TestClient, Seen]]:
-    folder, name = untrained[0].url.rsplit("/", 1)
-    shared = Drawing(untrained[0].url)
+def vivid(untrained: tuple[Run, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return vivid_run(untrained[0], tmp_path_factory.mktemp("served") / "untrained", seed=0)
+
+
+@pytest.fixture(scope="module")
+def client_of(vivid: Run) -> Callable[..., tuple[TestClient, Seen]]:
+    folder, name = vivid.url.rsplit("/", 1)
+    shared = Drawing(vivid.url)
 
     def make(
         models: Mapping[str, Model] | None = None, token: str | None = None, *settings: str
@@ -91,29 +97,26 @@ def client(client_of: Callable[..., tuple[TestClient, Seen]]) -> TestClient:
     return client_of()[0]
 
 
-def pixels(content: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(content)))
-
-
 def expected(run: Run, caption: str = CAPTION, **options: object) -> np.ndarray:
     result = TextToImage.from_run(run.url, device="cpu")([caption], **options)  # type: ignore[arg-type]
     return np.asarray(result.images[-1])
 
 
-def test_a_file_is_what_the_model_draws(client: TestClient, untrained: tuple[Run, list[str]]) -> None:
-    wanted = expected(untrained[0], seed=3, truncation=0.7)
+def test_a_file_is_what_the_model_draws(client: TestClient, vivid: Run) -> None:
+    wanted = expected(vivid, seed=3, truncation=0.7)
     body = {"captions": [CAPTION], "seed": 3, "truncation": 0.7}
     for media in ("image/png", "image/webp"):
         answer = client.post("/v1/images", json=body, headers={"Accept": media})
         assert (answer.status_code, answer.headers["content-type"]) == (200, media)
         assert np.array_equal(pixels(answer.content), wanted)
+    assert np.abs(wanted.astype(int) - expected(vivid, seed=4)).max() > 50  # another noise is another picture
     assert answer.headers["x-seed"] == "3" and answer.headers["x-number"] == "0"
     answer = client.post("/v1/images", json={**body, "format": "jpeg"}, headers={"Accept": "image/*"})
     assert Image.open(io.BytesIO(answer.content)).format == "JPEG"
     assert np.abs(pixels(answer.content).astype(int) - wanted).mean() < 12
 
 
-def test_json_has_every_caption_and_noise_in_order(client: TestClient, untrained: tuple[Run, list[str]]) -> None:
+def test_json_has_every_caption_and_noise_in_order(client: TestClient, vivid: Run) -> None:
     body = {"captions": [CAPTION, "a blue zyzzyva"], "count": 2, "number": 5, "seed": 1, "format": "webp"}
     answer = client.post("/v1/images", json=body).json()
     assert (answer["model"], answer["step"], answer["media_type"]) == ("untrained", 3, "image/webp")
@@ -126,14 +129,14 @@ def test_json_has_every_caption_and_noise_in_order(client: TestClient, untrained
     ]
     assert [each["unknown_words"] for each in images] == [[], [], ["zyzzyva"], ["zyzzyva"]]
     assert images[2]["words"] == ["a", "blue"] and images[0]["stages"] == []
-    model = TextToImage.from_run(untrained[0].url, device="cpu")
+    model = TextToImage.from_run(vivid.url, device="cpu")
     last = np.asarray(model([CAPTION], count=7, seed=1).images[6])
     assert np.abs(pixels(base64.b64decode(images[1]["image"])).astype(int) - last).max() <= 1
 
 
-def test_details_are_the_stages_and_what_the_memory_did(client: TestClient, untrained: tuple[Run, list[str]]) -> None:
+def test_details_are_the_stages_and_what_the_memory_did(client: TestClient, vivid: Run) -> None:
     (image,) = client.post("/v1/images", json={"captions": [CAPTION], "details": True}).json()["images"]
-    (real,) = TextToImage.from_run(untrained[0].url, device="cpu")([CAPTION]).drawings
+    (real,) = TextToImage.from_run(vivid.url, device="cpu")([CAPTION]).drawings
     assert [pixels(base64.b64decode(stage)).shape[0] for stage in image["stages"]] == [16, 32, 64]
     assert image["stages"][-1] == image["image"]
     for i, refinement in enumerate(image["refinements"]):

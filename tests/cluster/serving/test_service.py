@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import signal
 import threading
 import time
@@ -15,18 +14,19 @@ import numpy as np
 import psutil
 import pytest
 import requests
-import torch
 
 from dmgan import TextToImage
-from dmgan.architectures import build_generator
 from dmgan.runs.run import Run
-from tests.cluster.serving.service import TOKEN, Service, pixels, service
+from tests.cluster.serving import click_through
+from tests.cluster.serving.browser import CHROMIUM, browser, page
+from tests.cluster.serving.service import TOKEN, Service, pixels, service, vivid_run
 from tests.ray_cluster import free_ports
 
 pytestmark = pytest.mark.distributed
 
 CAPTION = "this bird is red with black wings"
 SETTINGS = ["serve.replicas=2", "serve.cpus_per_replica=0.25", "serve.batch_size=2", "serve.max_queued=4"]
+SETTINGS += ["serve.timeout=600"]  # of a machine that does much else
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,7 @@ def folder(untrained: tuple[Run, list[str]], tmp_path_factory: pytest.TempPathFa
     """Two runs, which draw different pictures."""
     runs = tmp_path_factory.mktemp("served")
     for seed, name in enumerate(("one", "two")):
-        shutil.copytree(untrained[0].url, runs / name)
-        run = Run(str(runs / name))
-        config = run.read_config()
-        torch.manual_seed(seed)
-        run.save_generator(build_generator(config.model), config, step=seed + 1, steps=3)
+        vivid_run(untrained[0], runs / name, seed, step=seed + 1)
     return runs
 
 
@@ -80,13 +76,23 @@ def test_limits_and_the_token_hold(served: Service) -> None:
     assert served.get("/openapi.json").json()["paths"]["/v1/images"]
 
 
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine: apt-get install chromium")
+def test_the_page_is_clicked_through(served: Service, tmp_path: Path) -> None:
+    with browser() as chromium, page(chromium) as tab:
+        click_through.open_page(tab, served.address)
+        click_through.write_and_draw(tab)
+        click_through.see_what_words_did(tab, served)
+        click_through.compare_noises_and_models(tab)
+        click_through.take_it_away(tab, chromium, served.address, tmp_path)
+
+
 def test_a_full_queue_is_said_with_when_to_come_again(served: Service) -> None:
     """Two replicas have four requests each, and four wait: of forty at once some are refused, none is lost."""
     start = threading.Barrier(40)
 
     def ask(seed: int) -> requests.Response:
         start.wait()
-        return served.post(captions=[CAPTION], count=32, seed=seed)
+        return served.post(captions=[CAPTION], count=16, seed=seed)
 
     with ThreadPoolExecutor(40) as threads:
         answers = list(threads.map(ask, range(40)))
@@ -95,7 +101,7 @@ def test_a_full_queue_is_said_with_when_to_come_again(served: Service) -> None:
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert int(refused.headers["retry-after"]) >= 1 and "serve.max_queued" in refused.json()["detail"]
     for answer in answers:
-        assert answer.status_code == 503 or len(answer.json()["images"]) == 32
+        assert answer.status_code == 503 or len(answer.json()["images"]) == 16
 
 
 def test_a_killed_replica_gives_no_wrong_picture(served: Service, folder: Path) -> None:
