@@ -30,12 +30,14 @@ class ClusterError(UserError):
 
 
 @contextmanager
-def ray_cluster(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard: bool = False) -> Iterator[None]:
+def ray_cluster(
+    config: Config, run_url: str, *, spare_cpus: int = 0, dashboard: bool = False, needs_dataset: bool = True
+) -> Iterator[None]:
     """A Ray cluster with room for the workers: that of RAY_ADDRESS, else one of this process's own.
 
-    Every node must see run and dataset, where those are in folders. A cluster of our own has `spare_cpus` beside those
-    of the machine, and a `dashboard` if asked for. One that is there may still be starting or growing:
-    `train.wait_seconds` are waited for it. Raises ClusterError.
+    Every node must see the run and, if needed, the dataset, where those are in folders. A cluster of our own has
+    `spare_cpus` beside those of the machine, and a `dashboard` if asked for. One that is there may still be starting or
+    growing: `train.wait_seconds` are waited for it. Raises ClusterError.
     """
     import ray
 
@@ -48,7 +50,7 @@ def ray_cluster(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard:
             with watched():
                 yield
             return
-        _check_shared(run_url, config.data.url)
+        _check_shared(run_url, config.data.url if needs_dataset else run_url)
         yield
     finally:
         ray.shutdown()
@@ -161,7 +163,8 @@ def _check_shared(run_url: str, data_url: str) -> None:
             "an S3 server that all reach"
         )
     # A file that is made now shows that the folder is the same one; a dataset need only be there.
-    files = {data_url: Path(data_url) / "manifest.json", run_url: Path(run_url) / f".seen-{uuid.uuid4().hex}"}
+    files = {data_url: Path(data_url) / "manifest.json"}
+    files[run_url] = Path(run_url) / f".seen-{uuid.uuid4().hex}"
     files = {folder: file for folder, file in files.items() if storage.is_local(folder)}
     try:
         if run_url in files:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from cluster.driver import stages
 from cluster.driver.submitted import output_folder
 from datasets import storage
-from datasets.documents import read_text
+from dmgan.cli.generate import generate
 from dmgan.config import Config, ConfigError, absolute_paths, load_config
 from dmgan.runs.run import Run, check_name
 
@@ -32,7 +31,7 @@ def carry_out(options: argparse.Namespace) -> int:
         "train": _train,
         "pretrain": _pretrain,
         "evaluate": _evaluate,
-        "generate": _generate,
+        "generate": generate,
         "tune": _tune,
         "report": _report,
     }
@@ -131,25 +130,3 @@ def _tune(options: argparse.Namespace, config: Config, sweep: Run) -> None:
     else:
         raise ConfigError(f"--search: not given; expected a preset ({', '.join(presets())}) or a YAML file")
     run_sweep(config, space, sweep)
-
-
-def _generate(options: argparse.Namespace, config: Config, run: Run) -> None:
-    from dmgan.runs.generate import check_captions, generate_files
-
-    out = Path(output_folder(str(options.out)))
-    captions = list(options.caption)
-    if options.captions is not None:
-        text = read_text(options.captions, "--captions ")
-        captions += [line.strip() for line in text.splitlines() if line.strip()]
-    if not captions:
-        raise ConfigError("generate: no captions; give --caption TEXT or --captions FILE")
-    if options.count < 1:
-        raise ConfigError(f"--count {options.count}: expected at least 1")
-    usable, warnings = check_captions(captions, run.read_tokenizer(config), config.evaluate.max_words)
-    for warning in warnings:
-        print(f"dmgan: warning: {warning}", file=sys.stderr)
-    try:
-        generated = generate_files(config, run, usable, out, options.count, options.seed)
-    except OSError as error:
-        raise ConfigError(f"--out {out}: cannot be written: {error}") from error
-    print(f"{len(generated.images)} images in {out}, all captions in {generated.grid}")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from datasets.errors import UserError
-from dmgan.cli import serve
+from dmgan.cli import generate, serve
 from dmgan.config import presets
 
 __all__ = ["COMMANDS", "parse"]
@@ -138,17 +137,9 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beside", action="append", metavar="RUN", help="another run for the table; repeatable")
 
 
-def _generate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--caption", action="append", default=[], metavar="TEXT", help="repeatable")
-    parser.add_argument("--captions", type=Path, metavar="FILE", help="a file with one caption a line")
-    parser.add_argument("--out", type=Path, default=Path("generated"), metavar="DIR", help="default ./generated")
-    parser.add_argument("--count", type=int, default=1, metavar="N", help="images a caption (default 1)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default 0)")
-
-
 _FLAGS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "evaluate": _evaluate,
     "tune": _tune,
     "report": _report,
-    "generate": _generate,
+    "generate": generate.add_flags,
 }

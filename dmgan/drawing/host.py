@@ -36,6 +36,7 @@ class OnHost:
             number=request.number,
             seed=request.seed,
             truncation=request.truncation,
+            noise_caption=request.noise_caption,
             pixels=tuple(np.ascontiguousarray(pixels[row]) for pixels in self.pixels),
             words=words,
             unknown_words=unknown_words,

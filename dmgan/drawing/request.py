@@ -39,8 +39,8 @@ class Request:
     """A picture to draw: noise `number` of a caption.
 
     The noise z and the draw ε of conditioning augmentation are functions of (seed, caption, number) alone.
-    `truncation` t keeps both within ±t (see `truncated`); a `noise` z of Z numbers is used as it is. Raises
-    DrawingError.
+    `noise_caption` is another caption whose random numbers it takes, so that the words alone differ. `truncation` t
+    keeps both within ±t (see `truncated`); a `noise` z of Z numbers is used as it is. Raises DrawingError.
     """
 
     caption: str
@@ -48,10 +48,12 @@ class Request:
     seed: int = 0
     truncation: float | None = None
     noise: Sequence[float] | np.ndarray | Tensor | None = field(default=None, compare=False)
+    noise_caption: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.caption, str):
-            raise DrawingError(f"caption {short(self.caption)}: expected a text")
+        for text in (self.caption, self.caption if self.noise_caption is None else self.noise_caption):
+            if not isinstance(text, str):
+                raise DrawingError(f"caption {short(text)}: expected a text")
         for name in ("number", "seed"):
             check_whole(name, getattr(self, name), 0)
         check_truncation(self.truncation)
@@ -59,8 +61,9 @@ class Request:
     @property
     def random_seed(self) -> int:
         """The seed of its random numbers: a checksum of seed, caption and number."""
-        caption = hashlib.sha256(self.caption.encode("utf-8", "surrogatepass")).digest()[:8]
-        return seed_of(self.seed, int.from_bytes(caption, "big"), self.number)
+        caption = self.caption if self.noise_caption is None else self.noise_caption
+        checksum = hashlib.sha256(caption.encode("utf-8", "surrogatepass")).digest()[:8]
+        return seed_of(self.seed, int.from_bytes(checksum, "big"), self.number)
 
 
 def check_whole(name: str, value: int, least: int) -> None:

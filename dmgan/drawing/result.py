@@ -29,6 +29,7 @@ class Drawing:
     number: int
     seed: int
     truncation: float | None
+    noise_caption: str | None  # whose random numbers it has; its own where None
     pixels: tuple[np.ndarray, ...]  # uint8 (H, W, 3) of each stage, small to large
     words: list[str]  # that the encoder read, T of them; a caption beyond evaluate.max_words is cut
     unknown_words: list[str]  # of the caption, which the encoder did not read

@@ -81,13 +81,13 @@ class TextToImage:
         place, numbers = usable_device(device), number_type(dtype)
         run = Run(storage.absolute(str(url)))
         config = run.read_config() if config is None else config
-        own = run.trained_steps()
+        tokenizer, own = run.read_tokenizer(config), run.trained_steps()
         if step is None or step == own:
             step, generator = own, run.load_generator()
         else:
             check_whole("step", step, 0)
             generator = load_averaged(run, step)
-        model = cls(run.name, step, config, generator, run.load_text_encoder(config), run.read_tokenizer(config))
+        model = cls(run.name, step, config, generator, run.load_text_encoder(config), tokenizer)
         return model.to(place, numbers)
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> TextToImage:

@@ -17,6 +17,7 @@ from datasets.captions import load_captions
 from datasets.manifest import load_manifest
 from datasets.stream import open_images
 from dmgan.config import Config
+from dmgan.drawing.request import normal_draws
 from dmgan.evaluation.features import DAMSM, DamsmFeatures, FidelityFeatures
 from dmgan.evaluation.metrics import Part
 from dmgan.evaluation.metrics.r_precision import Distractors, matching_scores
@@ -165,8 +166,8 @@ class Evaluator:
         """The generated images `indices`: uint8 (N, 3, H, W)."""
         dims = (self.generator.noise_dim, self.generator.condition_dim)
         seed = self.config.evaluate.seed
-        draws = [torch.randn(sum(dims), generator=torch.Generator().manual_seed(seed_of(seed, k))) for k in indices]
-        noise, eps = torch.stack(draws).to(self.device).split(dims, dim=1)
+        draws = normal_draws([seed_of(seed, k) for k in indices], sum(dims))
+        noise, eps = draws.to(self.device).split(dims, dim=1)
         chosen = torch.from_numpy(self.encoder.distinct[self.captions.of(indices)])
         ids = self.encoder.ids[chosen].to(self.device)
         words, sentence = self.encoder.encoders.text(ids, self.encoder.lengths[chosen])
