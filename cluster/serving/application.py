@@ -26,7 +26,7 @@ from datasets import storage
 
 __all__ = ["Arguments", "Gateway", "build"]
 
-_TRIES = 3  # of an order whose replica ended: a drawing has no other effect, so it may be drawn again
+_TRIES = 2  # of an order whose replica ended: a drawing has no other effect, so it may be drawn again
 _UPPER_BOUNDS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]  # seconds, of the histogram
 
 
@@ -60,6 +60,8 @@ def application(runs: Sequence[ServedRun], arguments: Arguments) -> Application:
         num_replicas=arguments.gateways,
         # All that models let wait, and those that they refuse: the gateway answers each at once.
         max_ongoing_requests=2 * waiting + 100,
+        max_queued_requests=100,
+        backpressure_config={"status_code": 503, "retry_after_s": 1},
         ray_actor_options={"num_cpus": arguments.gateway_cpus},
     )
     return door.bind(list(runs), [_model(run).bind(run.url, run.settings.model_dump()) for run in runs], arguments.open)

@@ -14,6 +14,7 @@ _HEADERS = {
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # asked for again, so that scripts are those of the page
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 

@@ -73,12 +73,15 @@ class Refinement(BaseModel):
 
     attention: Annotated[
         str | None,
-        Field(description="base64 of a grey PNG, T maps of h×w below one another: 255 where only that word is read"),
+        Field(
+            description="key addressing (the paper's Eq. 4): base64 of a grey PNG, T maps of h×w below one another, 255 "
+            "where only that word is read"
+        ),
     ]
     size: Annotated[tuple[int, int] | None, Field(description="h and w of a map")]
     reading: Annotated[list[float], Field(description="mean over the pixels of what is read from each word; sums to 1")]
     writing_gates: Annotated[
-        list[float], Field(description="how far each word was written into the memory, 0 to 1 (Eq. 3 of the paper)")
+        list[float], Field(description="how far each word was written into the memory, 0 to 1 (the paper's Eq. 7)")
     ]
 
 

@@ -10,7 +10,9 @@ import pytest
 import requests
 import yaml
 
+from cluster.serving.access import ServingError
 from cluster.serving.application import Arguments
+from cluster.serving.application import build as build_application
 from dmgan.runs.run import Run
 from tests.cluster.serving.service import TOKEN, pixels, service
 from tests.k8s.manifests import ROOT, Object, build, deployed, one, ray_cluster_spec
@@ -78,6 +80,13 @@ def test_replicas_fit_into_the_pods() -> None:
     assert most * float(settings["gpus_per_replica"]) <= group["maxReplicas"] * int(limits["nvidia.com/gpu"])
     cores = most * float(settings["cpus_per_replica"]) + arguments.gateways * arguments.gateway_cpus
     assert cores <= group["maxReplicas"] * int(limits["cpu"])
+
+
+def test_without_a_token_it_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DMGAN_SERVE_TOKEN", "DMGAN_SERVE_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ServingError, match="DMGAN_SERVE_TOKEN: not set, nor DMGAN_SERVE_TOKEN_FILE"):
+        build_application(Arguments(names=["cub"]))
 
 
 @pytest.mark.distributed
