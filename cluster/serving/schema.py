@@ -74,8 +74,8 @@ class Refinement(BaseModel):
     attention: Annotated[
         str | None,
         Field(
-            description="key addressing (the paper's Eq. 4): base64 of a grey PNG, T maps of h×w below one another, 255 "
-            "where only that word is read"
+            description="key addressing (the paper's Eq. 4): base64 of a grey PNG, T maps of h×w below one another, "
+            "255 where only that word is read"
         ),
     ]
     size: Annotated[tuple[int, int] | None, Field(description="h and w of a map")]
