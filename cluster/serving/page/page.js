@@ -40,20 +40,22 @@ async function draw() {
   const asked = settings();
   if (!asked.caption) return box.field.focus();
   wait(true);
-  try {
-    const count = Number(part('count').value);
-    const sets = await Promise.all(asked.models.map(model => pictures(model, asked, count)));
-    history.replaceState(null, '', addressOf(asked));
-    latest = sets.map(set => new Drawing(set, keep));
-    sets.flat().forEach(remember);
-    arrange();
-    say('');
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    say(error.message);
-  } finally {
-    wait(false);
-  }
+  const count = Number(part('count').value);
+  const results = await Promise.allSettled(asked.models.map(model => pictures(model, asked, count)));
+  wait(false);
+  const sets = results.filter(each => each.status === 'fulfilled').map(each => each.value);
+  say(results.map(({ reason }, i) => reason && refusal(reason, asked.models[i])).filter(Boolean).join(' '));
+  if (!sets.length) return;
+  history.replaceState(null, '', addressOf(asked));
+  latest = sets.map(set => new Drawing(set, keep));
+  sets.flat().forEach(remember);
+  arrange();
+}
+
+/** What a model that does not draw says; with several models, whose line it is. */
+function refusal(reason, model) {
+  if (!(reason instanceof Refusal)) throw reason;
+  return chosen().length > 1 ? `${model}: ${reason.message}.` : reason.message;
 }
 
 async function pictures(model, { caption, seed, number, truncation }, count) {
