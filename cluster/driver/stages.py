@@ -231,13 +231,13 @@ def _local_folder(run: Run) -> Path:
 
 
 def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
-    """The dataset is there and whole; the drawn birds are made in `folder` if they are asked for and missing."""
+    """The dataset is there and whole; drawn pictures are made if they are asked for and missing, in `folder`."""
     url = config.data.url
     if config.data.draw_birds and not storage.exists(storage.join(url, "manifest.json")):
-        source = folder / ".birds"
-        say("dataset", f"drawing birds into {source} and packing them to {url}")
+        kind, source = config.data.drawn, folder / ".birds"  # where `birds` are kept; the others are not
+        say("dataset", f"drawing {kind}{f' into {source}' if kind == 'birds' else ''} and packing them to {url}")
         options = PackOptions(resolution=config.model.image_sizes[-1])
-        pack(read_source("birds", str(source), options), url, options)
+        pack(read_source(kind, str(source), options), url, options)
     manifest, vocabulary = load_manifest(url)
     check_shards(url, manifest)
     if manifest.resolution != config.model.image_sizes[-1]:
