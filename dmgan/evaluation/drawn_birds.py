@@ -1,8 +1,9 @@
 """Reading pictures of `birds-2` again: colours of the parts, size and pose of the bird that is seen.
 
 The bird's outlines in every pose, size and direction are known exactly (`datasets.sources.drawn.bird_shapes`). Of all
-places and outlines the one is taken whose parts are nearest to colours of the palette while what is outside is nearest to
-the background, of which the picture's left and right edges tell; each part is then read as the nearest colour. Nothing is trained, so no generator can learn to please it.
+places and outlines the one is taken whose parts are nearest to colours of the palette while what is outside is nearest
+to the background, of which the picture's left and right edges tell; each part is then read as the nearest colour.
+Nothing is trained, so no generator can learn to please it.
 
 It sees the colours of body, wing, breast, crown and beak, the size and the pose. It cannot see eyerings, wing bars,
 the marks of a breast and the length of the beak, which are a pixel or less at 64 pixels, nor whether the picture is a
@@ -196,11 +197,11 @@ def _outlines(device: str) -> _Outlines:
 
 
 def _outline(pose: str, size: str, facing: int, tilt: float) -> Tensor:
-    """The share of every pixel that is of each part and of the whole bird, of one in the middle: (parts + 1, 64, 64)."""
+    """The share of every pixel that is of each part and of the whole bird, in the middle: (parts + 1, 64, 64)."""
     factor = 8
     canvas = Canvas(_SIDE * factor)
     scale = SCALES[size] * STORED_PER_RESOLUTION * canvas.side
-    middle = (canvas.side / 2, canvas.side / 2)
+    middle = (canvas.side / 2, canvas.side * (0.5 + STORED_PER_RESOLUTION * pose_of(pose).lower))
     paint(canvas, Frame(middle, scale, pose_of(pose).tilt + tilt, facing), pose, Form("short"))
     labels = torch.from_numpy(np.array(canvas.array()))
     shown = [torch.isin(labels, torch.tensor(regions)) for regions in _PARTS.values()]

@@ -1,7 +1,7 @@
 """Reading pictures of `scenes` again: which things are seen, and how they lie to one another.
 
-Every pixel is of the nearest colour of the palette or, where none is near, of the room; the largest connected region
-of a colour is a thing, whose shape is the one that its outline overlaps most. Nothing is trained, so no generator can
+Every pixel is of the nearest colour of the palette or, where its row's edges are nearer, of the room; the largest
+connected region of a colour is a thing, whose shape is the one that its outline overlaps most. Nothing is trained, so no generator can
 learn to please it.
 
 It sees one thing of a colour, as scenes have, of at least 0.8 % of the picture. It cannot see a second thing of the
@@ -26,12 +26,13 @@ from datasets.sources.drawn.scene_shapes import PALETTE, SHAPES, paint_shape
 __all__ = ["Seen", "holds", "read_scenes"]
 
 _SIDE = 64  # pixels at which pictures are read
-_NEAR = 62.0  # distance in RGB within which a pixel is of a colour
+_NEAR = 110.0  # distance in RGB within which a pixel can be of a colour
+_EDGE = 2  # columns at the left and at the right that tell a row's background
 _LEAST = 0.008  # share of the picture that a thing takes at least
 _WINDOW = 24  # pixels a side to which a thing is scaled for its shape
 _TURNS = (-0.08, 0.0, 0.08)
 _RADII = (8.0, 9.0, 10.0)  # of things, in those pixels
-_COVERED = (0.4, 0.6, 0.8)  # share of a pixel that must be of a thing for its colour to be near: it depends on the room
+_COVERED = (0.4, 0.6)  # share of a pixel that must be of a thing for its colour to be the nearest
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def _of_colours(pixels: Tensor) -> Tensor:
     distance = ((pixels[:, None] - palette[None, :, :, None, None]) ** 2).sum(2)
     nearest = distance.argmin(dim=1, keepdim=True)
     colours = torch.arange(len(palette), device=pixels.device)[None, :, None, None]
-    return (nearest == colours) & (distance <= _NEAR**2)
+    row = torch.cat([pixels[..., :_EDGE], pixels[..., -_EDGE:]], dim=-1).median(dim=-1, keepdim=True).values
+    to_room = ((pixels - row) ** 2).sum(1, keepdim=True)
+    return (nearest == colours) & (distance <= _NEAR**2) & (distance < to_room)
 
 
 def _largest(masks: Tensor) -> Tensor:

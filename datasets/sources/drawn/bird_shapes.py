@@ -57,14 +57,15 @@ class Form:
 class Pose:
     tilt: float  # radians, head up
     head: tuple[float, float]
+    lower: float = 0.0  # the bird's middle below the picture's, as a share of its side
 
 
 _POSES = {
-    "perched": Pose(0.55, (0.64, -0.36)),
+    "perched": Pose(0.55, (0.64, -0.36), -0.01),
     "standing": Pose(0.12, (0.66, -0.46)),
     "pecking": Pose(-0.30, (0.86, -0.10)),
-    "flying": Pose(0.10, (0.78, -0.28)),
-    "swimming": Pose(0.02, (0.60, -0.60)),
+    "flying": Pose(0.10, (0.78, -0.28), 0.06),
+    "swimming": Pose(0.02, (0.60, -0.60), 0.05),
 }
 _BODY: Points = [
     (0.66, -0.10),
@@ -194,12 +195,8 @@ def _wing(canvas: Canvas, frame: Frame, pose: str, form: Form, thin: float) -> N
 def _face(canvas: Canvas, frame: Frame, head: tuple[float, float], form: Form, thin: float) -> None:
     x, y = head
     reach = {"short": 0.26, "long": 0.40}[form.beak_length]
-    beak = [
-        (x + 0.19, y - 0.13),
-        (x + 0.20 + 0.6 * reach, y - 0.06),
-        (x + 0.26 + reach, y + 0.06),
-        (x + 0.19, y + 0.17),
-    ]
+    tip = (x + 0.26 + reach, y + 0.06)
+    beak = [(x + 0.19, y - 0.13), (x + 0.20 + 0.6 * reach, y - 0.06), tip, (x + 0.19, y + 0.17)]
     canvas.fill(frame.pixels(beak), Region.BEAK)
     canvas.line(frame.pixels([(x + 0.24, y + 0.03), (x + 0.18 + reach, y + 0.05)]), Region.OUTLINE, thin / 2)
     cap = [(x + _HEAD * cos(t), y - 0.02 - _HEAD * sin(t)) for t in np.linspace(0.05 * pi, 1.12 * pi, 18)]

@@ -36,7 +36,6 @@ _PLACES = {
     "flying": ("sky", "dusk", "forest", "water"),
     "swimming": ("water", "sky", "dusk"),
 }
-_LOWER = {"flying": 0.06, "swimming": 0.05, "perched": -0.01}  # the bird's middle below the picture's, as a share
 _GROUNDS: dict[str, tuple[RGB, RGB]] = {
     "sand": ((206, 184, 140), (182, 160, 118)),
     "meadow": ((146, 168, 92), (122, 146, 78)),
@@ -58,7 +57,7 @@ def draw(species: Species, class_id: int, image: int, size: int) -> Image.Image:
     setting = _PLACES[name][int(rng.integers(len(_PLACES[name])))]
     tilt = pose_of(name).tilt + rng.uniform(-0.07, 0.07)
     scale = SCALES[species.size] * rng.uniform(0.97, 1.03)
-    centre = (rng.uniform(0.48, 0.52), rng.uniform(0.48, 0.52) + _LOWER.get(name, 0.0))
+    centre = (rng.uniform(0.48, 0.52), rng.uniform(0.48, 0.52) + pose_of(name).lower)
     facing = int(rng.choice([-1, 1]))
     form = Form(
         beak_length=species.beak_length,

@@ -36,7 +36,7 @@ def ellipse(x: float, y: float, a: float, b: float, angle: float = 0.0, count: i
 
 @dataclass(frozen=True)
 class Frame:
-    """From the coordinates of a thing to pixels: x forward, y down, turned by `tilt`, looking right (1) or left (−1)."""
+    """From a thing's coordinates to pixels: x forward, y down, turned by `tilt`, looking right (1) or left (−1)."""
 
     centre: tuple[float, float]
     scale: float

@@ -72,7 +72,7 @@ def held_out_pairs() -> set[tuple[str, str]]:
 
 
 def make_scenes() -> tuple[list[Scene], list[Scene]]:
-    """The scenes of training, and those of test: each of the latter has a pair of colour and shape unseen in training."""
+    """The scenes of training, and of test: each of the latter has a pair of colour and shape unseen in training."""
     rng = np.random.default_rng([2, 42])
     unseen = held_out_pairs()
     train, test = dict[str, Scene](), dict[str, Scene]()
