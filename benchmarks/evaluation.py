@@ -77,7 +77,7 @@ class Bench:
 
     def match(self) -> None:
         for batch in self.batches:
-            self.evaluator.match(self.codes[batch.start : batch.stop], batch)
+            self.evaluator.match(self.codes[batch.start : batch.stop], np.asarray(batch))
 
     def released_match(self, codes: Tensor | None = None) -> None:
         """One image after the other: its captions drawn and encoded, ranked by cosine."""
@@ -86,7 +86,7 @@ class Bench:
         for k, caption in enumerate(captions.of(range(self.images)).tolist()):
             wrong = self.drawn.of(k, int(captions.classes[caption]), caption)
             chosen = torch.from_numpy(np.concatenate([[caption], wrong]))
-            _, sentences = self.encoder.encoders.text(self.numbers[chosen], self.lengths[chosen])
+            _, sentences = self.encoder.own.encoders.text(self.numbers[chosen], self.lengths[chosen])
             F.cosine_similarity(codes[k][None], sentences).argmax()
 
     def released(self) -> None:

@@ -64,8 +64,8 @@ def open_stream(
 
     Which samples, crops, flips and captions they hold is a function of the arguments alone. With `augment` a random
     crop of the stored image, a random flip (`options.mirror`) and one of the image's captions at random, as released;
-    without, the middle and the first caption, in stored order. The samples that do not fill a batch on every worker are left out. An epoch
-    that other numbers of workers have begun goes on with what their `legs` left, each sample once.
+    without, the middle and the first caption, in stored order. The samples that do not fill a batch on every worker are
+    left out. An epoch that other numbers of workers have begun goes on with what their `legs` left, each sample once.
 
     An image that does not decode, and with `options.on_bad_shard` = skip a sample that cannot be read, is replaced by
     the next one of its block and added to `skipped`. `manifest` is read from `url` where it is not given.

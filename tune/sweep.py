@@ -9,6 +9,7 @@ from itertools import product
 import ray
 
 from cluster.driver import stages
+from cluster.driver.judging import make_judge
 from cluster.worker.planned import planned_steps
 from datasets import storage
 from datasets.manifest import load_manifest
@@ -81,6 +82,7 @@ def _begin(config: Config, space: Space, sweep: Run) -> SweepState:
 
 def _encoders(config: Config, space: Space, sweep: Run) -> None:
     """Pre-train once what trials share: the encoders, for every combination of the keys they depend on."""
+    make_judge(config, Run(sweep.path("trials", "any")), _pretrain)  # beside the trials, which share it
     if config.pretrain.encoders is not None or not space.shares_encoders:
         return
     listed = {parameter.key: parameter.values for parameter in space.of_encoders}
@@ -89,7 +91,11 @@ def _encoders(config: Config, space: Space, sweep: Run) -> None:
         run = Run(sweep.path("encoders", encoders_key(chosen)))
         if not run.has("encoders.safetensors"):
             run.write_config(chosen)
-            stages.training_stages(chosen, run, until="pretrain")
+            _pretrain(chosen, run)
+
+
+def _pretrain(config: Config, run: Run) -> None:
+    stages.training_stages(config, run, until="pretrain")
 
 
 def _tune(config: Config, space: Space, sweep: Run, steps: int, budget: Budget) -> str:

@@ -6,7 +6,6 @@ when a trial reports, which is when Tune stops trials.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -23,11 +22,12 @@ from cluster.placement import uses_gpus
 from cluster.worker.checkpoints import copy_checkpoint
 from datasets import storage
 from datasets.errors import UserError
-from dmgan.config import Config, keys_with, with_values
+from dmgan.config import Config, with_values
+from dmgan.evaluation.judges import encoders_key
 from dmgan.runs.run import Run
 from tune.results import FAILED, FINISHED, RUNNING, Change, Rung, Trial, load_trial, minimised, trial_run
 
-__all__ = ["TrialError", "encoders_key", "run_trial"]
+__all__ = ["TrialError", "encoders_key", "run_trial", "trial_config"]
 
 
 _ENDLESS = 10**9
@@ -35,12 +35,6 @@ _ENDLESS = 10**9
 
 class TrialError(UserError):
     """A trial that failed; one line with its reason, which trial.json has too."""
-
-
-def encoders_key(config: Config) -> str:
-    """Runs whose encoders are trained alike have the same."""
-    values = {key: config.value(key) for key in keys_with("encoders")}
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
 
 
 def run_trial(values: dict[str, object], sweep: Run, steps: list[int], names: ray.actor.ActorHandle) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Set
 
 import torch
 
+from cluster.driver.judging import check_judge
 from datasets import storage
 from dmgan.architectures import architectures
 from dmgan.config import Config, ConfigError, keys_with
+from dmgan.evaluation.clip import check_clip
 from dmgan.evaluation.features import DAMSM, INCEPTION, check_extractor
 from dmgan.evaluation.metrics.fid import read_moments
 from dmgan.model.image_encoder import InceptionTrunk
@@ -74,6 +76,9 @@ def check_weights(config: Config, run: Run, stages: Set[str]) -> None:
         _check_trunk(f"{key}={value}", value, what)
     if "evaluate" in stages:
         check_extractor(config.evaluate)
+        check_judge(config, run)
+        if config.evaluate.clip is not None:
+            check_clip(config.evaluate.clip)
         if config.evaluate.real_statistics is not None:
             where = config.evaluate.real_statistics
             dimensions = {DAMSM: config.model.word_dim, INCEPTION: 2048}.get(config.evaluate.features)

@@ -14,6 +14,7 @@ from cluster.driver.captions import check_captions, pretraining_tokenizer
 from cluster.driver.checks import TRAINING, check_fixed, check_names, check_weights
 from cluster.driver.failures import workers_as_one_line
 from cluster.driver.fit import fit
+from cluster.driver.judging import make_judge
 from cluster.driver.resources import ClusterError, ray_cluster
 from cluster.driver.submitted import INSTALL
 from cluster.worker.planned import planned_steps
@@ -160,6 +161,7 @@ def evaluate_stage(
     from cluster.evaluation.candidate import candidate, current_evaluation
     from cluster.evaluation.evaluate import evaluate, write_evaluation
 
+    make_judge(config, run, lambda chosen, judge: training_stages(chosen, judge, until="pretrain"))
     wanted: Sequence[int | None] = steps or [None]
     candidates = [candidate(config, run, step) for step in wanted]
     if steps is None and save_images is None:

@@ -120,6 +120,8 @@ def absolute_paths(config: Config) -> Config:
     from datasets import storage
 
     paths = {key: config.value(key) for key in keys_with("path")}
+    if str(paths["evaluate.judge"]).isdigit():  # a seed
+        del paths["evaluate.judge"]
     return with_values(config, {key: storage.absolute(str(path)) for key, path in paths.items() if path})
 
 

@@ -1,8 +1,8 @@
 """Reading pictures of `scenes` again: which things are seen, and how they lie to one another.
 
 Every pixel is of the nearest colour of the palette or, where its row's edges are nearer, of the room; the largest
-connected region of a colour is a thing, whose shape is the one that its outline overlaps most. Nothing is trained, so no generator can
-learn to please it.
+connected region of a colour is a thing, whose shape is the one that its outline overlaps most. Nothing is trained, so
+no generator can learn to please it.
 
 It sees one thing of a colour, as scenes have, of at least 0.8 % of the picture. It cannot see a second thing of the
 same colour, nor how well a thing is drawn: a ragged ball is a ball. Its accuracy on the real pictures is in
