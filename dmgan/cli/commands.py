@@ -10,6 +10,7 @@ from cluster.driver import stages
 from cluster.driver.submitted import output_folder
 from datasets import storage
 from datasets.documents import read_text, short
+from dmgan.cli import figures
 from dmgan.config import Config, ConfigError, absolute_paths, load_config
 from dmgan.runs.run import Run
 
@@ -18,6 +19,9 @@ __all__ = ["carry_out"]
 
 def carry_out(options: argparse.Namespace) -> int:
     """The exit code of a command. Raises UserError."""
+    if options.command == "figures":
+        figures.draw(options)
+        return 0
     name = options.name if options.name is not None else Path(options.config).stem if options.config else "quickstart"
     if options.command == "tune" and options.name is None:
         name += "-sweep"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datasets.errors import UserError
+from dmgan.cli import figures
 from dmgan.config import presets
 
 __all__ = ["COMMANDS", "parse"]
@@ -20,6 +21,7 @@ COMMANDS = {
     "generate": "images from captions with a trained run",
     "tune": "a hyperparameter sweep of training runs, with a report; resumes a sweep that exists",
     "report": "write report.html of a run or sweep anew",
+    "figures": "the paper's Figures 3 to 6 of trained runs that share a dataset",
 }
 PROGRAM = "python -m dmgan.launch"
 
@@ -142,4 +144,5 @@ _FLAGS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "tune": _tune,
     "report": _report,
     "generate": _generate,
+    "figures": figures.add_arguments,
 }

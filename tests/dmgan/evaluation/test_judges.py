@@ -98,7 +98,7 @@ def test_a_judge_that_is_no_judge_is_refused(untrained: tuple[Run, list[str]], j
     ):
         with pytest.raises(ConfigError, match=message):
             check_judge(load_config(None, [*settings, f"evaluate.judge={value}"]), run)
-    with pytest.raises(ConfigError, match="is pretrain.encoders, which generators are trained to please"):
+    with pytest.raises(ConfigError, match=r"is pretrain.encoders, which generators are trained"):
         more = [f"evaluate.judge={judge.url}", f"pretrain.encoders={judge.url}"]
         check_judge(load_config(None, [*settings, *more]), run)
 
