@@ -36,10 +36,10 @@ def draw(options: argparse.Namespace) -> None:
     if options.count < 1:
         raise ConfigError(f"--count {options.count}: expected at least 1")
     folder = storage.absolute(output_folder(options.storage))
-    runs = [Run(storage.join(folder, name)) for name in names]
-    for run in runs:
+    runs = {name: Run(storage.join(folder, name)) for name in names}
+    for name, run in runs.items():
         if not run.has("generator.json"):
-            raise ConfigError(f"--runs {run.name}: {run.path('generator.json')}: not found; expected a trained run")
+            raise ConfigError(f"--runs {name}: {run.path('generator.json')}: not found; expected a trained run")
     captions = list(options.caption)
     if options.captions is not None:
         lines = read_text(options.captions, "--captions ").splitlines()

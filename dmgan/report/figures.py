@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,9 @@ class _Figure:
 class System:
     """A run, ready to draw: the same captions with the same noise as any other of its sizes."""
 
-    def __init__(self, run: Run, captions: Sequence[str], seed: int) -> None:
+    def __init__(self, name: str, run: Run, captions: Sequence[str], seed: int) -> None:
         """Raises ConfigError, UnknownWordsError for a caption that it cannot read."""
-        self.name, self._seed = run.name, seed
+        self.name, self._seed = name.replace("/", "-"), seed  # of a sweep's trial NAME-trials-ID; files have it
         config = run.read_config()
         self._generator: Generator = run.load_generator()
         self._encoders, self._tokenizer = run.load_encoders(config), run.read_tokenizer(config)
@@ -70,20 +70,20 @@ class System:
         return self._tokenizer.decode(self._ids[row][: int(self._lengths[row])].tolist())
 
 
-def load_systems(runs: Sequence[Run], captions: Sequence[str], count: int, seed: int) -> tuple[list[System], list[str]]:
-    """The runs ready to draw, and the captions: those given, or `count` of the dataset's unseen ones.
+def load_systems(
+    runs: Mapping[str, Run], captions: Sequence[str], count: int, seed: int
+) -> tuple[list[System], list[str]]:
+    """The runs, by their names, ready to draw, and the captions: those given, or `count` of the dataset's unseen ones.
 
     Raises ConfigError where the runs are of several datasets.
     """
-    urls = {run.name: run.read_config().data.url for run in runs}
-    first = next(iter(urls.values()))
+    urls = {name: run.read_config().data.url for name, run in runs.items()}
+    one, first = next(iter(urls.items()))
     for name, url in urls.items():
         if url != first:
-            raise ConfigError(
-                f"--runs: {name} is of {url}, {runs[0].name} of {first}; expected runs that share a dataset"
-            )
+            raise ConfigError(f"--runs: {name} is of {url}, {one} of {first}; expected runs that share a dataset")
     chosen = list(captions) or sample_captions(first)[:count]
-    return [System(run, chosen, seed) for run in runs], chosen
+    return [System(name, run, chosen, seed) for name, run in runs.items()], chosen
 
 
 def write_figures(systems: Sequence[System], captions: Sequence[str], out: Path) -> Path:
