@@ -5,6 +5,7 @@ from __future__ import annotations
 from dmgan.cli.command import Command
 from dmgan.cli.config import CONFIG
 from dmgan.cli.evaluate import EVALUATE
+from dmgan.cli.figures import FIGURES
 from dmgan.cli.generate import GENERATE
 from dmgan.cli.pretrain import PRETRAIN
 from dmgan.cli.report import REPORT
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "tune": TUNE,
     "report": REPORT,
     "serve": SERVE,
+    "figures": FIGURES,
     "runs": RUNS,
     "config": CONFIG,
 }
