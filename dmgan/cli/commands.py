@@ -9,6 +9,7 @@ from cluster.driver import stages
 from cluster.driver.submitted import output_folder
 from datasets import storage
 from datasets.documents import short
+from dmgan.cli.export import export
 from dmgan.cli.generate import generate
 from dmgan.config import Config, ConfigError, absolute_paths, load_config
 from dmgan.runs.run import Run
@@ -35,6 +36,7 @@ def carry_out(options: argparse.Namespace) -> int:
         "generate": generate,
         "tune": _tune,
         "report": _report,
+        "export": export,
     }
     commands[options.command](options, config, run)
     return 0

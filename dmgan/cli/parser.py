@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from datasets.errors import UserError
-from dmgan.cli import generate
+from dmgan.cli import export, generate
 from dmgan.config import presets
 
 __all__ = ["COMMANDS", "parse"]
@@ -20,6 +20,7 @@ COMMANDS = {
     "generate": "images from captions with a trained run",
     "tune": "a hyperparameter sweep of training runs, with a report; resumes a sweep that exists",
     "report": "write report.html of a run or sweep anew",
+    "export": "a trained run in ONNX, TorchScript or safetensors, with a model card",
 }
 PROGRAM = "python -m dmgan.launch"
 
@@ -134,4 +135,5 @@ _FLAGS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "tune": _tune,
     "report": _report,
     "generate": generate.add_flags,
+    "export": export.add_flags,
 }
