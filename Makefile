@@ -2,12 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test unit check gpu clean
+.PHONY: quickstart test unit check docs gpu clean
 
 quickstart: .venv/.installed
 	$(BIN)/python -m dmgan.launch
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30 --durations-min 5
 
 # The whole: style, types, layers, unit tests, multi-process tests. Manifests are checked by tests/k8s.
 test: check
@@ -33,6 +33,11 @@ check: .venv/.installed
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck .ci/run
 	$(BIN)/hadolint k8s/Dockerfile
+	$(MAKE) --no-print-directory docs
+
+# The documents as a site in build/site; a link that leads nowhere is an error.
+docs: .venv/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
 
 .venv/.installed: constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
