@@ -43,7 +43,7 @@ docs: .venv/.installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv: 2 GB, a few minutes"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch ".[local-s3,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch ".[serve,export,video,tensorboard,mlflow,wandb,local-s3,dev]"
 	touch $@
 
 clean:

@@ -8,7 +8,7 @@ of values), no duplicate keys, no dates, no 1.1 booleans and sexagesimals (`yes`
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from math import isfinite
 from pathlib import Path
 
@@ -19,7 +19,16 @@ from yaml.constructor import ConstructorError
 
 from datasets.errors import UserError
 
-__all__ = ["DocumentError", "dump_yaml", "exists", "first_problem", "parse_yaml", "read_text", "short"]
+__all__ = [
+    "DocumentError",
+    "dump_yaml",
+    "exists",
+    "first_problem",
+    "parse_yaml",
+    "parse_yaml_with_lines",
+    "read_text",
+    "short",
+]
 
 _MAX_BYTES = 1 << 20
 _MAX_DEPTH = 20
@@ -132,19 +141,35 @@ class _Dumper(yaml.SafeDumper):
 
 def parse_yaml(text: str | bytes, where: str, error_type: type[UserError] = DocumentError) -> object:
     """The value of a YAML document; None of an empty one. Raises `error_type`, which begins with `where`."""
+    return parse_yaml_with_lines(text, where, error_type)[0]
+
+
+def parse_yaml_with_lines(
+    text: str | bytes, where: str, error_type: type[UserError] = DocumentError
+) -> tuple[object, dict[str, int]]:
+    """As `parse_yaml`, and the line of each key of a mapping within mappings, as `outer.inner`."""
     try:
         if len(text) > _MAX_BYTES:
             raise error_type(f"{where}: larger than {_MAX_BYTES} bytes; expected a short YAML file")
         decoded = text.decode() if isinstance(text, bytes) else text
         loader = _Loader(decoded.removeprefix("\ufeff"))
         try:
-            return loader.get_single_data()
+            node = loader.get_single_node()
+            return (None, {}) if node is None else (loader.construct_document(node), dict(_lines(node)))
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
         raise error_type(f"{where}{_place(error)}: not readable as YAML: {_problem(error)}") from None
     except (ValueError, TypeError, RecursionError) as error:  # numbers of thousands of digits, bytes that are no text
         raise error_type(f"{where}: not readable as YAML: {_one_line(str(error))}") from None
+
+
+def _lines(node: Node, outer: str = "") -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{outer}{key.value}"
+            yield name, key.start_mark.line + 1
+            yield from _lines(value, f"{name}.")
 
 
 def dump_yaml(value: object) -> str:

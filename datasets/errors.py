@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
 from collections.abc import Callable
+
+from datasets.terminal import styled
 
 __all__ = ["UserError", "run_command"]
 
@@ -33,8 +37,11 @@ def run_command(program: str, command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{styled(f'{program}:', 'error', sys.stderr)} {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print(f"{program}: interrupted; the same command goes on where it was", file=sys.stderr)
         return 130

@@ -1,4 +1,5 @@
-"""python -m dmgan.launch [train | pretrain | evaluate | generate | tune | report]: the door to `dmgan.cli`."""
+# PYTHON_ARGCOMPLETE_OK
+"""python -m dmgan.launch [COMMAND]: the door to `dmgan.cli`."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def run_sweep(config: Config, space: Space, sweep: Run) -> None:
         return
     with stages.prepared(config, sweep, {"pretrain", "train", "evaluate"}, spare_cpus=SPARE_CPUS, dashboard=True):
         caps = Caps(max_hours=config.tune.max_hours, max_gpu_hours=config.tune.max_gpu_hours, since=time.time())
-        state = state.model_copy(update={"caps": caps, "captions": sample_captions(config.data.url)})
+        state = state.model_copy(update={"caps": caps, "captions": sample_captions(config)})
         state.save(sweep)
         steps = planned_steps(config, "train", load_manifest(config.data.url)[0])
         if dashboard := _dashboard():
@@ -135,5 +135,7 @@ def _tune(config: Config, space: Space, sweep: Run, steps: int, budget: Budget) 
 
 
 def _dashboard() -> str:
+    """Its address, to be clicked on; empty without one."""
     worker = ray._private.worker
-    return str(worker.get_dashboard_url() or "")
+    address = str(worker.get_dashboard_url() or "")
+    return f"http://{address}" if address and "://" not in address else address

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import islice
 
 from datasets.manifest import SPLIT_NAMES
-from dmgan.config import Config, ConfigError
+from dmgan.config import Config, ConfigError, absolute_paths
 from dmgan.model.text_encoders import learn_tokenizer, text_encoders
 from dmgan.model.tokenizers import Tokenizer, captions_of
 from dmgan.runs.run import Run
 
-__all__ = ["check_captions", "pretraining_tokenizer"]
+__all__ = ["check_captions", "check_samples", "pretraining_tokenizer"]
 
 _CHECKED = 200_000  # captions; images are stored in a random order
 
@@ -46,3 +46,10 @@ def check_captions(config: Config, split: str, tokenizer: Tokenizer, whose: str)
     said = f"the first {captions}" if captions == _CHECKED else f"{captions}"
     kept = "random" if split == "train" else "the first"
     return f"{key}={limit}: {cut} of {said} {SPLIT_NAMES[split]} captions have more tokens; {kept} ones are kept"
+
+
+def check_samples(config: Config, tokenizer: Tokenizer) -> None:
+    """Raises ConfigError for one's own caption of `samples.captions` of which the tokenizer knows nothing."""
+    for caption in absolute_paths(config).samples.captions or ():
+        if not tokenizer.encode(caption):
+            raise ConfigError(f"samples.captions: none of the words of {caption!r} is in the vocabulary")

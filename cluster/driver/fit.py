@@ -16,6 +16,7 @@ from datasets.errors import UserError
 from datasets.storage.environment import storage_environment
 from datasets.storage.lease import LeaseToken
 from dmgan.config import Config
+from dmgan.runs.loggers.logger import logger_environment
 from dmgan.runs.run import Run
 
 __all__ = ["TrainingError", "fit"]
@@ -46,11 +47,11 @@ def fit(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpu = uses_gpus(config)
+    gpu, environment = uses_gpus(config), storage_environment() | logger_environment()
     workers, fewest = config.train.workers, config.train.fewest_workers
     with shown_progress(on_stage, "step") as report:
         trainer = TorchTrainer(
-            partial(train_on_worker, config, run, tuple(stages), report, storage_environment(), lease),
+            partial(train_on_worker, config, run, tuple(stages), report, environment, lease),
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=workers if fewest == workers else (fewest, workers), use_gpu=gpu),
             run_config=RunConfig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from cluster.placement import on_node, uses_gpus
 from datasets import storage
 from datasets.errors import UserError
 from datasets.ray_address import problem_of
+from datasets.terminal import has_colour
 from dmgan.config import Config
 
-__all__ = ["ClusterError", "ray_cluster"]
+__all__ = ["ClusterError", "connect", "ray_cluster"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAY_SECONDS = 30.0
@@ -43,7 +45,7 @@ def ray_cluster(
 
     own = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
-        _connect(own, spare_cpus, dashboard)
+        connect(own, spare_cpus=spare_cpus, dashboard=dashboard)
     try:
         _wait_for_room(config, 0.0 if own else config.train.wait_seconds)
         if own:
@@ -56,14 +58,22 @@ def ray_cluster(
         ray.shutdown()
 
 
-def _connect(own: bool, spare_cpus: int, dashboard: bool) -> None:
+def connect(own: bool, *, spare_cpus: int = 0, dashboard: bool = False, metrics_port: int | None = None) -> None:
+    """Connect this process to a Ray cluster of its `own`, which ends with it, or to that of RAY_ADDRESS.
 
+    A cluster of our own has `spare_cpus` beside those of the machine, a `dashboard` if asked for, and metrics for
+    Prometheus on `metrics_port`. Raises ClusterError.
+    """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not has_colour(sys.stderr):
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     # Without RAY_ADDRESS a cluster of our own: not whatever was started last on this machine and may be gone.
     options: dict[str, Any] = {}
     if own:
         options = {"address": "local", "include_dashboard": dashboard}
+        if metrics_port is not None:
+            options["_metrics_export_port"] = metrics_port
         if spare_cpus:  # of Ray's account: they wait for others
             options["num_cpus"] = (os.cpu_count() or 1) + spare_cpus
     address = os.environ.get("RAY_ADDRESS", "")

@@ -4,48 +4,48 @@ from __future__ import annotations
 
 import sys
 from _thread import interrupt_main
-from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 
-from cluster.driver.captions import check_captions, pretraining_tokenizer
-from cluster.driver.checks import TRAINING, check_fixed, check_names, check_weights
-from cluster.driver.failures import workers_as_one_line
+from cluster.driver.captions import check_captions, check_samples, pretraining_tokenizer
+from cluster.driver.checks import TRAINING
+from cluster.driver.failures import reason_of, workers_as_one_line
 from cluster.driver.fit import fit
-from cluster.driver.resources import ClusterError, ray_cluster
-from cluster.driver.submitted import INSTALL
+from cluster.driver.live_report import refreshed
+from cluster.driver.preflight import dataset_problems, start_problems, wants_server
+from cluster.driver.resources import ray_cluster
 from cluster.worker.planned import planned_steps
 from datasets import storage
-from datasets.captions import load_captions
-from datasets.manifest import SPLIT_NAMES, Manifest, check_shards, load_manifest
+from datasets.manifest import SPLIT_NAMES, Manifest, load_manifest
 from datasets.packing.command import read_source
 from datasets.packing.pack import PackOptions, pack
 from datasets.storage.lease import LeaseToken, leased
 from datasets.storage.local_s3 import local_s3
+from datasets.terminal import styled
 from dmgan.config import Config, ConfigError, with_values
 from dmgan.evaluation.protocol import SPLIT, departures, protocol_numbers
 from dmgan.evaluation.record import Evaluation, read_evaluation
-from dmgan.model.tokenizers import check_vocabulary
+from dmgan.runs.driver_log import recorded
+from dmgan.runs.folder import LEASE, LIVE_REPORT
+from dmgan.runs.loggers import loggers
 from dmgan.runs.run import Run
 from dmgan.runs.samples import samples_of
 
-__all__ = ["STAGES", "complete", "main_job", "prepared"]
+__all__ = ["STAGES", "check_start", "complete", "main_job", "prepared", "stages_of"]
 
-
-LEASE = ".lease.json"
 STAGES = ("dataset", "pretrain", "train", "evaluate", "report")
 
 
 def say(stage: str, text: str) -> None:
-    print(f"[{STAGES.index(stage) + 1}/{len(STAGES)}] {stage}: {text}", flush=True)
+    head = styled(f"[{STAGES.index(stage) + 1}/{len(STAGES)}] {stage}:", "stage", sys.stdout)
+    print(f"{head} {text}", flush=True)
 
 
 def complete(config: Config, run: Run) -> bool:
     """Whether every stage of this very configuration is done."""
     record = run.read_generator_record()
-    if record is None or not (run.has("run.yaml") and run.has("report.html")):
+    if record is None or not (run.has("run.yaml") and run.has("report.html")) or run.has(LIVE_REPORT):
         return False
     finished = record.step >= record.steps > 0
     # The last look reads the networks.
@@ -62,14 +62,24 @@ def _is_evaluated(config: Config, run: Run) -> bool:
     return evaluation.checksum == candidate(config, run).checksum
 
 
+def stages_of(config: Config) -> Set[str]:
+    """The stages of the main job that need workers."""
+    return TRAINING | ({"evaluate"} if config.evaluate.enabled else set())
+
+
 def main_job(config: Config, run: Run) -> None:
     """Everything from the dataset to report.html, from where the run stands."""
-    stages = {"pretrain", "train"} | ({"evaluate"} if config.evaluate.enabled else set())
-    with prepared(config, run, stages) as lease:
-        training_stages(config, run, lease=lease)
+    with prepared(config, run, stages_of(config)) as lease:
+        training_stages(config, run, lease=lease, live_report=True)
         if config.evaluate.enabled:
             evaluate_stage(config, run)
         report_stage(config, run)
+
+
+def check_start(config: Config, run: Run, stages: Set[str]) -> None:
+    """Raises the first of the problems that need neither Ray nor the dataset to be seen."""
+    if (first := next(start_problems(config, run, stages), None)) is not None:
+        raise first
 
 
 @contextmanager
@@ -83,27 +93,28 @@ def prepared(
     ConfigError, ManifestError, StorageError, ClusterError, LeaseError or LocalS3Error before anything of the run is
     written. Yields the lease that holds the run meanwhile.
     """
-    if not config.data.url:
-        raise ConfigError("data.url: not set; expected a packed dataset, a folder or s3://bucket/path")
-    if stages & TRAINING and find_spec("deepspeed") is None:  # only workers import it
-        raise ClusterError(f"deepspeed: not installed for {sys.executable}; {INSTALL}")
-    check_names(config)
-    check_weights(config, run, stages)
-    check_fixed(config, run, stages)
+    check_start(config, run, stages)
     storage.check_reachable(run.url)
-    server = _local_server(config, run) if _wants_server(config, run) else nullcontext()
+    server = _local_server(config, run) if wants_server(config, run) else nullcontext()
     # Two drivers on one run would mix what they write.
-    with leased(run.path(LEASE), config.checkpoint.lease_seconds, interrupt_main) as lease, server:
+    with (
+        leased(run.path(LEASE), config.checkpoint.lease_seconds, interrupt_main) as lease,
+        recorded(run, lease) as log,
+        server,
+    ):
         _dataset(config, _local_folder(run), stages)
         with ray_cluster(config, run.url, spare_cpus=spare_cpus, dashboard=dashboard) if stages else nullcontext():
             run.write_config(_recorded(config, run, stages))
+            log.begin()
             yield lease
 
 
-def training_stages(config: Config, run: Run, until: str = "train", lease: LeaseToken | None = None) -> None:
+def training_stages(
+    config: Config, run: Run, until: str = "train", lease: LeaseToken | None = None, *, live_report: bool = False
+) -> None:
     """Pre-train the encoders and, `until` "train", the GAN, as far as they are not trained yet.
 
-    Workers write as long as `lease` is held.
+    Workers write as long as `lease` is held. With `live_report` the run has its report while it trains.
     """
     manifest, _ = load_manifest(config.data.url)
     record = run.read_generator_record()
@@ -127,7 +138,8 @@ def training_stages(config: Config, run: Run, until: str = "train", lease: Lease
         storage.remove(run.path("report.html"))  # it is of another state of the run from here on
         workers = config.train.workers
         print(f"      starting {workers} Ray Train worker{'s' if workers > 1 else ''}", flush=True)
-        fit(config, run, list(texts), lambda stage: say(stage, texts[stage]), lease)
+        with refreshed(run, lambda: _write_report(config, run)) if live_report else nullcontext():
+            fit(config, run, list(texts), lambda stage: say(stage, texts[stage]), lease)
 
 
 def _encoders(config: Config, run: Run, manifest: Manifest) -> bool:
@@ -141,6 +153,7 @@ def _encoders(config: Config, run: Run, manifest: Manifest) -> bool:
     if config.evaluate.enabled and SPLIT in manifest.splits:
         check_captions(config, SPLIT, tokenizer, whose)  # now rather than after days of training
     cut = check_captions(config, "train", tokenizer, whose)
+    check_samples(config, tokenizer)
     if origin is None:
         run.save_tokenizer(tokenizer)
     elif origin is run:
@@ -179,7 +192,24 @@ def evaluate_stage(
                 result = evaluate(config, run, chosen, save_images)
         else:
             write_evaluation(run, result)
+        _tell_loggers(config, run, result)
         _say_scores(result, f"step {chosen.step}: " if steps else "")
+
+
+def _tell_loggers(config: Config, run: Run, result: Evaluation) -> None:
+    """The scores, to the run's loggers; a server that is away costs a warning."""
+    values = {score.name: score.of(result.values) for score in result.scores}
+    for name in config.loggers:
+        kind = loggers.get(name)
+        try:
+            logger = kind(run, "evaluate", 0)
+            logger.scores(values, result.step)
+            logger.close()
+        except Exception as error:
+            if not kind.may_fail:
+                raise
+            head = styled("dmgan: warning:", "warning", sys.stderr)
+            print(f"{head} {kind.__name__} was not told the scores: {reason_of(error)}", file=sys.stderr)
 
 
 def _say_scores(result: Evaluation, prefix: str) -> None:
@@ -191,10 +221,15 @@ def _say_scores(result: Evaluation, prefix: str) -> None:
 
 def report_stage(config: Config, run: Run, beside: Sequence[Run] = ()) -> None:
     """Write the run's report, with the scores of the runs `beside` it."""
+    where = _write_report(config, run, beside)
+    storage.remove(run.path(LIVE_REPORT))
+    say("report", where)
+
+
+def _write_report(config: Config, run: Run, beside: Sequence[Run] = ()) -> str:
     from dmgan.report.page import write_report
 
-    where = write_report(config, run, samples_of(config, run, run.load_encoders(config)), beside)
-    say("report", where)
+    return write_report(config, run, samples_of(config, run, run.load_encoders(config)), beside)
 
 
 def _recorded(config: Config, run: Run, stages: Set[str]) -> Config:
@@ -203,19 +238,6 @@ def _recorded(config: Config, run: Run, stages: Set[str]) -> Config:
         return config
     own = run.read_config()
     return with_values(own, {"evaluate": config.evaluate.model_dump(), "data.url": own.data.url or config.data.url})
-
-
-def _wants_server(config: Config, run: Run) -> bool:
-    if not config.data.local_s3 or storage.is_local(config.data.url):
-        return False
-    if storage.s3_endpoint():
-        return False
-    if not storage.is_local(run.url):
-        raise ConfigError(
-            f"--storage {run.url}: is in a bucket while data.local_s3=true would serve {config.data.url} from this "
-            "machine; set AWS_ENDPOINT_URL, or data.local_s3=false for AWS itself"
-        )
-    return True
 
 
 @contextmanager
@@ -238,37 +260,8 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
         say("dataset", f"drawing birds into {source} and packing them to {url}")
         options = PackOptions(resolution=config.model.image_sizes[-1])
         pack(read_source("birds", str(source), options), url, options)
+    if (first := next(dataset_problems(config, stages), None)) is not None:
+        raise first
     manifest, vocabulary = load_manifest(url)
-    check_shards(url, manifest)
-    if manifest.resolution != config.model.image_sizes[-1]:
-        raise ConfigError(
-            f"model.base_size={config.model.base_size}, model.refinements={config.model.refinements}: give "
-            f"{config.model.image_sizes[-1]} pixels, but {url} was packed for {manifest.resolution}; pack it again to "
-            "another data.url"
-        )
-    if "pretrain" in stages:
-        check_vocabulary(url, vocabulary, config.text)
-    for stage in ("pretrain", "train"):
-        if stage in stages:
-            planned_steps(config, stage, manifest)
-    if "evaluate" in stages:
-        if SPLIT not in manifest.splits:
-            raise ConfigError(
-                f"evaluate.enabled={str(config.evaluate.enabled).lower()}: {url} has no test images to evaluate on; "
-                "train with evaluate.enabled=false, or pack it again with some"
-            )
-        _check_distractors(config, manifest)
     counts = " and ".join(f"{part.samples} {SPLIT_NAMES[name]}" for name, part in manifest.splits.items())
     say("dataset", f"{url}: {counts} images, {len(vocabulary)} words")
-
-
-def _check_distractors(config: Config, manifest: Manifest) -> None:
-    counts = Counter(
-        entry.class_id for entry in load_captions(config.data.url, SPLIT, manifest) for _ in entry.captions
-    )
-    others, wanted = sum(counts.values()) - max(counts.values()), protocol_numbers(config.evaluate).distractors
-    if others < wanted:
-        raise ConfigError(
-            f"evaluate.distractors={wanted}: {config.data.url} has only {others} test captions of "
-            "other classes for some images"
-        )

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from cluster.placement import on_node
 from datasets.storage.progress import progress_bar
+from datasets.terminal import styled
 
 __all__ = ["Reporter", "shown_progress"]
 
@@ -150,7 +151,7 @@ def _draw(board: ActorHandle, ended: threading.Event, on_stage: Callable[[str], 
         except ray.exceptions.RayError:
             continue
         for text in warnings[warned:]:
-            tqdm.write(f"dmgan: warning: {text}", file=sys.stderr)
+            tqdm.write(f"{styled('dmgan: warning:', 'warning', sys.stderr)} {text}", file=sys.stderr)
         warned = len(warnings)
         for stage, state in stages.items():
             if stage not in bars:

@@ -56,7 +56,7 @@ class Stage:
     exports: StageExports
     tokenizer: Tokenizer  # of the text encoder that the stage trains or uses
     extra: dict[str, torch.nn.Module] = field(default_factory=dict)  # alike on every worker
-    on_step: Callable[[int], None] = lambda done: None  # after each step, on rank 0
+    samples: Callable[[int], bytes | None] = lambda done: None  # after each step on rank 0: a picture, where it is due
 
 
 def run_stage(
@@ -70,7 +70,7 @@ def run_stage(
     checkpoints = Checkpoints(run, config.checkpoint.keep, report.warn, lease)
     position = _restore(stage, checkpoints)
     first = collective.rank() == 0
-    recorder = Recorder(run, stage.name, position.step, config.loggers) if first else None
+    recorder = Recorder(run, stage.name, position.step, config.loggers, report.warn) if first else None
     health, skipped, agreement, evictions = Health(run, stage.name), Skipped(), Agreement(), Evictions()
     wanted = islice(_batches(stage, config, position, skipped), stage.steps - position.step)
     batches = ahead(wanted, device, depth=int(device.type == "cuda"))
@@ -98,7 +98,8 @@ def run_stage(
             note = f"{line.images_per_second:.0f} images/s"
         if first:
             report(stage.name, done, stage.steps, note)
-            stage.on_step(done)
+            if (png := stage.samples(done)) is not None and recorder is not None:
+                recorder.samples(png, done)
         agreed = agreement(Wish.STOP if report.stop_wanted() else Wish.CHECKPOINT if evictions() else Wish.NOTHING)
         stopping = agreed is Wish.STOP
         if done % config.checkpoint.every_steps == 0 or last or agreed is not Wish.NOTHING:
@@ -106,6 +107,8 @@ def run_stage(
             if recorder is not None:
                 recorder.save()
             _checkpoint(stage, config, position, checkpoints)
+    if recorder is not None:
+        recorder.close()
     agreement.close()
     checkpoints.wait()
     return position.step >= stage.steps

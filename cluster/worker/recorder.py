@@ -6,11 +6,13 @@ A logger is registered under a name (`loggers.register`) that the key `loggers` 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from ray.util.metrics import Gauge
 
 from datasets import storage
+from dmgan.runs.folder import RunFolder
 from dmgan.runs.loggers import Logger, loggers
 from dmgan.runs.metrics import MetricsLine
 from dmgan.runs.run import Run
@@ -21,26 +23,52 @@ __all__ = ["Recorder"]
 class Recorder:
     """Takes the lines of one stage; those after `step`, which a resumed run writes again, are dropped first."""
 
-    def __init__(self, run: Run, stage: str, step: int, names: Sequence[str]) -> None:
-        self._log = MetricsLog(run, stage, step)
-        self._loggers: list[Logger] = [RayMetrics(run, stage), *(loggers.get(name)(run, stage, step) for name in names)]
+    def __init__(
+        self, run: Run, stage: str, step: int, names: Sequence[str], warn: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._log, self._warn = MetricsLog(run, stage, step), warn
+        self._loggers: list[Logger] = [RayMetrics(run, stage, step)]
+        for name in names:
+            kind = loggers.get(name)
+            with self._going_on(kind):
+                self._loggers.append(kind(run, stage, step))
 
     def line(self, line: MetricsLine) -> None:
         self._log.append(line)
-        for logger in self._loggers:
-            logger.line(line)
+        self._tell(lambda logger: logger.line(line))
+
+    def samples(self, png: bytes, step: int) -> None:
+        self._tell(lambda logger: logger.samples(png, step))
 
     def save(self) -> None:
         """Have everything in the run's folder."""
         self._log.save()
+        self._tell(lambda logger: logger.save())
+
+    def close(self) -> None:
+        self._tell(lambda logger: logger.close())
+
+    def _tell(self, what: Callable[[Logger], None]) -> None:
         for logger in self._loggers:
-            logger.save()
+            with self._going_on(type(logger)):
+                what(logger)
+
+    @contextmanager
+    def _going_on(self, kind: type[Logger]) -> Iterator[None]:
+        """A server of a logger that is away costs a warning, not the run."""
+        try:
+            yield
+        except Exception as error:
+            if not kind.may_fail:
+                raise
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            self._warn(f"{kind.__name__} was not told: {reason}; metrics.jsonl has everything")
 
 
-class RayMetrics:
-    """Gauges for Prometheus, which Ray serves."""
+class RayMetrics(Logger):
+    """Gauges for Prometheus, which Ray serves and which asks for them."""
 
-    def __init__(self, run: Run, stage: str) -> None:
+    def __init__(self, run: RunFolder, stage: str, step: int) -> None:
         self._tags = {"run": run.name, "stage": stage}
         self._gauges = {
             name: _gauge(f"dmgan_{name}", text, self._tags)
@@ -61,9 +89,6 @@ class RayMetrics:
         self._gauges["skipped_samples"].set(line.skipped.samples if line.skipped else 0)
         for name, value in line.losses.items():
             self._losses.set(value, {**self._tags, "loss": name})
-
-    def save(self) -> None:
-        pass  # Prometheus asks
 
 
 def _gauge(name: str, text: str, tags: dict[str, str]) -> Gauge:

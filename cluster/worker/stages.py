@@ -122,9 +122,12 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
     average = training.average
     samples = samples_of(config, run, encoders) if collective.rank() == 0 else None
 
-    def on_step(done: int) -> None:
-        if samples is not None and (done % config.train.sample_every == 0 or done == steps):
-            storage.write_bytes(run.path("samples", f"step_{done:08d}.png"), samples.png(average.module))
+    def picture(done: int) -> bytes | None:
+        if samples is None or (done % config.train.sample_every and done != steps):
+            return None
+        png = samples.png(average.module)
+        storage.write_bytes(run.path("samples", f"step_{done:08d}.png"), png)
+        return png
 
     def exports(
         states: Mapping[str, EngineState], extra: Mapping[str, dict[str, torch.Tensor]], step: int
@@ -145,7 +148,7 @@ def _train_worker(config: Config, run: Run, device: torch.device, report: Report
         exports=exports,
         tokenizer=run.read_tokenizer(config),
         extra={"average": average.module},
-        on_step=on_step,
+        samples=picture,
     )
     return run_stage(stage, config, run, device, report, lease)
 

@@ -26,7 +26,7 @@ from datasets.storage.conditional import read_version, write_if
 from datasets.storage.files import remove
 from datasets.storage.urls import StorageError, is_local
 
-__all__ = ["LeaseError", "LeaseToken", "leased"]
+__all__ = ["LeaseError", "LeaseToken", "holder_of", "leased"]
 
 _RENEWALS = 3  # in the time of a lease
 _LOOK_SECONDS = 0.5
@@ -94,6 +94,19 @@ class LeaseToken:
             now = f" by {found[0].held_by()}" if found is not None else ""
             raise LeaseError(f"{self.url}: this run was taken over{now}; nothing more is written here")
         return found
+
+
+def holder_of(url: str) -> str | None:
+    """Who holds the lease of file `url`, and since when, as one look tells; None where nobody does.
+
+    Of a process on another machine its last renewal decides, by its own clock. Raises StorageError.
+    """
+    found = _read(url)
+    if found is None or found[0].has_ended():
+        return None
+    lease = found[0]
+    alive = lease.is_of_this_machine or time.time() - lease.renewed < 2 * lease.seconds
+    return lease.held_by() if alive and lease.id else None
 
 
 @contextmanager

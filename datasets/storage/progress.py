@@ -7,9 +7,18 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-__all__ = ["progress_bar"]
+__all__ = ["progress_bar", "quiet"]
 
 _LINE_SECONDS = 30.0
+
+
+_quiet = False
+
+
+def quiet() -> None:
+    """No progress bars of this process from here on."""
+    global _quiet
+    _quiet = True
 
 
 class _Lines:
@@ -30,7 +39,12 @@ class _Lines:
 
 
 def progress_bar(iterable: Any = None, *, line_seconds: float = _LINE_SECONDS, **options: Any) -> Any:
-    """tqdm with these arguments; on what is no terminal a plain line every `line_seconds` and one at the end."""
+    """tqdm with these arguments; on what is no terminal a plain line every `line_seconds` and one at the end.
+
+    Nothing at all where `quiet` was asked for.
+    """
+    if _quiet:
+        return tqdm(iterable, disable=True, **options)
     if sys.stderr.isatty():
         return tqdm(iterable, dynamic_ncols=True, **options)
     many = options.get("unit", "it").removesuffix("s") + "s"

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from cluster.driver.submitted import output_folder
-from dmgan.config import Config, ConfigError
+from dmgan.cli.command import Command, installed, on_a_run, run_and_configuration
+from dmgan.cli.evaluate import check_trained
+from dmgan.config import ConfigError
 
-if TYPE_CHECKING:
-    from dmgan.runs.run import Run
-
-__all__ = ["add_flags", "export"]
+__all__ = ["EXPORT"]
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that `export` alone has."""
+def flags(parser: argparse.ArgumentParser) -> None:
+    on_a_run(parser)
     parser.add_argument(
         "--format", action="append", metavar="NAME", help="onnx, torchscript or safetensors (default); repeatable"
     )
@@ -28,25 +26,30 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def export(options: argparse.Namespace, config: Config, run: Run) -> None:
-    """Carry the command out. Raises UserError."""
-    from dmgan.drawing.prompts import usable_captions
-    from dmgan.drawing.text_to_image import TextToImage
-    from dmgan.evaluation.record import read_evaluation
-    from dmgan.export.write import check_folder
-    from dmgan.export.write import export as write
-
+def carry_out(options: argparse.Namespace) -> int:
+    folder, config = run_and_configuration(options, there=True)
     if options.out is None:
         raise ConfigError("--out: not given; expected a folder, or s3://bucket/path")
+    if options.workers is not None:
+        raise ConfigError("--workers: goes not with `export`, which one process does")
+    check_trained(folder)
+    with installed():
+        from dmgan.drawing.prompts import usable_captions
+        from dmgan.drawing.text_to_image import TextToImage
+        from dmgan.evaluation.record import read_evaluation
+        from dmgan.export.write import check_folder, export
+        from dmgan.runs.run import Run
     formats = list(dict.fromkeys(options.format or ["safetensors"]))
     url = output_folder(options.out)
     replaced = check_folder(url, formats)
-    model = TextToImage.from_run(run.url, options.step, "cpu", config=config)
-    if options.caption:
-        usable_captions(options.caption, model)
+    model = TextToImage.from_run(folder.url, options.step, "cpu", config=config)
+    captions = usable_captions(options.caption, model)[0] if options.caption else []
     if replaced:
-        print(
-            f"dmgan: warning: --out {options.out}: {replaced} files of an earlier export are replaced", file=sys.stderr
-        )
-    names = write(model, read_evaluation(run), url, formats, options.license, options.caption)
-    print(f"{run.name}, step {model.step}, in {url}: {', '.join(names)}")
+        said = f"--out {options.out}: {replaced} files of an earlier export are replaced"
+        print(f"dmgan: warning: {said}", file=sys.stderr)
+    names = export(model, read_evaluation(Run(folder.url)), url, formats, options.license, captions)
+    print(f"{folder.name}, step {model.step}, in {url}: {', '.join(names)}")
+    return 0
+
+
+EXPORT = Command("a trained run in ONNX, TorchScript or safetensors, with a model card", flags, carry_out)

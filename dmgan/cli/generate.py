@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cluster.driver.submitted import output_folder
 from datasets.documents import read_text
+from dmgan.cli.command import Command, installed, on_a_run, run_and_configuration
 from dmgan.config import Config, ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from dmgan.drawing.text_to_image import TextToImage
     from dmgan.runs.run import Run
 
-__all__ = ["add_flags", "generate"]
+__all__ = ["GENERATE"]
 
 _PICTURES = ("png", "webp", "jpeg")
 _ANIMATIONS = ("webp", "gif", "mp4")
@@ -26,8 +27,8 @@ _SHARD = 1000  # pictures of one, where their number is not given
 _MAX_FRAMES = 3600  # three minutes
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that `generate` alone has."""
+def flags(parser: argparse.ArgumentParser) -> None:
+    on_a_run(parser)
     what = parser.add_argument_group("what is drawn")
     what.add_argument("--caption", action="append", default=[], metavar="TEXT", help="repeatable")
     what.add_argument("--captions", type=Path, metavar="FILE", help="a file with one caption a line")
@@ -54,14 +55,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def generate(options: argparse.Namespace, config: Config, run: Run) -> None:
-    """Carry the command out. Raises UserError."""
-    animated = options.interpolate is not None or options.between_noises is not None
+def carry_out(options: argparse.Namespace) -> int:
+    folder, config = run_and_configuration(options, there=True)
     _check_numbers(options)
-    if animated:
+    with installed():
+        from dmgan.runs.run import Run
+    run = Run(folder.url)
+    if options.interpolate is not None or options.between_noises is not None:
         _animate(options, config, run)
     else:
         _draw(options, config, run)
+    return 0
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
@@ -215,3 +219,6 @@ def _animate(options: argparse.Namespace, config: Config, run: Run) -> None:
     shown = tqdm(drawn, total=frames, desc="draw", unit="frame", disable=None, dynamic_ncols=True)
     storage.write_bytes(url, animation(iter(shown), format))
     print(f"{frames} frames in {url}")
+
+
+GENERATE = Command("pictures and animations from captions with a trained run", flags, carry_out)

@@ -6,12 +6,16 @@ number when that stopped it.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from functools import partial
 
-from cluster.driver.submitted import INSTALL, is_submitted, outlive_the_job, warn_of_credentials
+from cluster.driver.submitted import is_submitted, outlive_the_job, warn_of_credentials
 from datasets.errors import run_command
+from datasets.storage.progress import quiet
+from dmgan.cli.commands import COMMANDS
 from dmgan.cli.parser import parse
 
 __all__ = ["main", "run"]
@@ -22,16 +26,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command("dmgan", partial(_main, sys.argv[1:] if arguments is None else arguments))
 
 
+class _Nowhere(io.StringIO):
+    """A stream that keeps nothing."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 def _main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     warn_of_credentials()
-    # Heavy imports come after the arguments are known to be right.
-    try:
-        from dmgan.cli.commands import carry_out
-    except ModuleNotFoundError as error:
-        print(f"dmgan: {error.name}: not installed for {sys.executable}; {INSTALL}", file=sys.stderr)
-        return 2
-    return carry_out(options)
+    carry_out = COMMANDS[options.command].carry_out
+    if not getattr(options, "quiet", False):
+        return carry_out(options)
+    quiet()
+    with redirect_stdout(_Nowhere()):
+        return carry_out(options)
 
 
 def run() -> int:

@@ -8,8 +8,10 @@ from dmgan.config.data import Data
 from dmgan.config.evaluation import Evaluate
 from dmgan.config.load import (
     ConfigError,
+    SourcedConfig,
     absolute_paths,
     load_config,
+    load_sourced,
     parse_config,
     presets,
     suggestion,
@@ -17,8 +19,9 @@ from dmgan.config.load import (
 )
 from dmgan.config.model import Model
 from dmgan.config.schema import Config, keys_with, known_keys
+from dmgan.config.serving import Serve
 from dmgan.config.text import Text
-from dmgan.config.training import Objective, Optimizer, Pretrain, Train
+from dmgan.config.training import Objective, Optimizer, Pretrain, Samples, Train
 from dmgan.config.tune import Tune
 
 __all__ = [
@@ -32,6 +35,9 @@ __all__ = [
     "Objective",
     "Optimizer",
     "Pretrain",
+    "Samples",
+    "Serve",
+    "SourcedConfig",
     "Text",
     "Train",
     "Tune",
@@ -39,6 +45,7 @@ __all__ = [
     "keys_with",
     "known_keys",
     "load_config",
+    "load_sourced",
     "parse_config",
     "presets",
     "suggestion",

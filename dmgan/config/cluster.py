@@ -10,6 +10,8 @@ __all__ = ["Checkpoint", "DeepSpeed"]
 
 
 class Checkpoint(Section):
+    """How often training is saved, and how it ends."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("not searched",)
 
     every_steps: Positive = key(1000, "steps between checkpoints")
@@ -19,6 +21,8 @@ class Checkpoint(Section):
 
 
 class DeepSpeed(Section):
+    """How state is shared out among workers."""
+
     zero_stage: Literal[0, 1, 2, 3] = key(1, "ZeRO stage: what workers share out among them")
     overlap: Literal["auto", "always", "never"] = key(
         "auto",

@@ -10,6 +10,8 @@ __all__ = ["Data"]
 
 
 class Data(Section):
+    """Where the dataset is and how workers read it."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("encoders",)
 
     url: str = key("", "packed dataset: a folder or s3://bucket/path", "network", "fixed", "path", "not searched")

@@ -12,6 +12,8 @@ __all__ = ["Evaluate"]
 
 
 class Evaluate(Section):
+    """The protocol of scores and how they are computed."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("not searched",)
 
     enabled: bool = key(True, "whether training ends with an evaluation")

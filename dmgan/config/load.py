@@ -1,33 +1,43 @@
 """Reading configurations: presets, YAML files and KEY=VALUE overrides, refused with one line where they are wrong.
 
-`load_config("cub", ["objective.lambda_damsm=50"])` reads a preset or YAML file and applies overrides. A file may name
-the preset it starts from: `preset: cub`.
+`load_config("cub", ["objective.lambda_damsm=50"])` reads a preset or YAML file and applies overrides.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from datasets.documents import exists, parse_yaml, read_text, short
-from datasets.errors import UserError
+from datasets.documents import parse_yaml, short
+from dmgan.config.layers import ConfigError, Layers, Origin, draw_at_own_url, presets, read_layers
 from dmgan.config.schema import Config, keys_with, known_keys
 
-__all__ = ["ConfigError", "absolute_paths", "load_config", "parse_config", "presets", "suggestion", "with_values"]
+__all__ = [
+    "ConfigError",
+    "SourcedConfig",
+    "absolute_paths",
+    "load_config",
+    "load_sourced",
+    "parse_config",
+    "presets",
+    "suggestion",
+    "with_values",
+]
 
 DEFAULT_PRESET = "quickstart"
-_PRESETS = Path(__file__).parent / "presets"
 
 
-class ConfigError(UserError):
-    """A configuration that cannot be used; one line that names the key, its value and what was expected."""
+@dataclass(frozen=True)
+class SourcedConfig:
+    """A configuration, and where each key's value stands: `default`, a preset, FILE:LINE, a flag."""
 
-
-def presets() -> list[str]:
-    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
+    config: Config
+    sources: dict[str, str]  # of every key
 
 
 def load_config(name_or_path: str | Path | Config | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -35,112 +45,107 @@ def load_config(name_or_path: str | Path | Config | None = None, overrides: Iter
 
     Raises ConfigError.
     """
-    tree = name_or_path.model_dump() if isinstance(name_or_path, Config) else _read(name_or_path or DEFAULT_PRESET)
-    url, assigned = _url(tree), set[str]()
+    return load_sourced(name_or_path, overrides).config
+
+
+def load_sourced(
+    name_or_path: str | Path | Config | None = None,
+    overrides: Iterable[str] = (),
+    flags: Mapping[str, tuple[str, object]] | None = None,
+    called: str = "run.yaml",
+) -> SourcedConfig:
+    """As `load_config`, with the sources; `flags` are values of keys that other flags stand for, by key.
+
+    `called` is what the sources call a configuration that is given as such. Raises ConfigError.
+    """
+    if isinstance(name_or_path, Config):
+        layers = Layers()
+        layers.put(name_or_path.model_dump(), Origin(called))
+    else:
+        layers = read_layers(name_or_path or DEFAULT_PRESET)
+    url, asked = layers.value("data", "url"), False
     for assignment in overrides:
-        key, separator, value = assignment.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"--set {short(assignment)}: expected KEY=VALUE, such as objective.lambda_damsm=50")
-        if key not in known_keys() and key not in Config.model_fields:
-            raise ConfigError(f"{key}: unknown key{suggestion(key)}")
-        if not value.strip():
-            raise ConfigError(f"--set {assignment}: no value; expected KEY=VALUE, and null for none")
-        _assign(tree, key, parse_yaml(value, f"--set {short(assignment)}", ConfigError))
-        assigned.add(key)
-    _draw_at_own_url(tree, url, "data.draw_birds" in assigned)
-    return parse_config(tree)
+        key, value = _assignment(assignment)
+        layers.assign(key, value, Origin("--set"))
+        asked = asked or key == "data.draw_birds"
+    for key, (flag, value) in (flags or {}).items():
+        layers.assign(key, value, Origin(flag))
+    draw_at_own_url(layers, url, asked=asked)
+    config = parse_config(layers.tree, layers.origins)
+    return SourcedConfig(config, {key: str(layers.origins.get(key, "default")) for key in known_keys()})
 
 
-def _url(tree: dict[str, object]) -> object:
-    data = tree.get("data")
-    return data.get("url") if isinstance(data, dict) else None
+def _assignment(text: str) -> tuple[str, object]:
+    """Key and value of KEY=VALUE. Raises ConfigError."""
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {short(text)}: expected KEY=VALUE, such as objective.lambda_damsm=50")
+    if key not in known_keys() and key not in Config.model_fields:
+        raise ConfigError(f"{key}: unknown key{suggestion(key)}")
+    if not value.strip():
+        raise ConfigError(f"--set {text}: no value; expected KEY=VALUE, and null for none")
+    return key, parse_yaml(value, f"--set {short(text)}", ConfigError)
 
 
-def _draw_at_own_url(tree: dict[str, object], own: object, asked: bool) -> None:
-    """Birds are drawn where the preset says, not at another URL, which may be mistyped, unless that is `asked` for."""
-    data = tree.get("data")
-    if isinstance(data, dict) and data.get("draw_birds") and not asked and data.get("url") != own:
-        data["draw_birds"] = False
-
-
-def parse_config(tree: object) -> Config:
-    """The configuration of parsed YAML. Raises ConfigError."""
+def parse_config(tree: object, origins: Mapping[str, Origin] | None = None) -> Config:
+    """The configuration of parsed YAML. Raises ConfigError, which begins with the line where `origins` know it."""
+    origins = origins or {}
     if not isinstance(tree, dict):
         raise ConfigError(f"expected sections such as 'train:', found {type(tree).__name__}")
     for key in _unknown_keys(tree):
-        raise ConfigError(f"{key}: unknown key{suggestion(key)}")
+        raise ConfigError(f"{_prefix(key, origins)}{key}: unknown key{suggestion(key)}")
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_first_line(error)) from error
+        message = _first_line(error)
+        named = re.match(r"[\w.]+", message)
+        raise ConfigError(f"{_prefix(named.group() if named else '', origins)}{message}") from error
 
 
-def _read(name_or_path: str | Path, depth: int = 0) -> dict[str, object]:
-    if not isinstance(name_or_path, str | Path):
-        raise ConfigError(f"preset: expected a name or a file, found {short(repr(name_or_path))}")
-    if depth > 10:
-        raise ConfigError(f"preset: {name_or_path}: presets start from one another without end")
-    path = _PRESETS / f"{name_or_path}.yaml"
-    if str(name_or_path) not in presets():
-        path = Path(name_or_path)
-        if "://" not in str(name_or_path) and not exists(path):
-            raise ConfigError(f"--config {name_or_path}: neither a preset ({', '.join(presets())}) nor a file")
-    remote = "://" in str(name_or_path)
-    text = _remote(str(name_or_path)) if remote else read_text(path, error_type=ConfigError)
-    tree = parse_yaml(text, str(name_or_path if remote else path), ConfigError)
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected sections such as 'train:', found {type(tree).__name__}")
-    base = tree.pop("preset", None)
-    if base is None:
-        return tree
-    merged = _merge(whole := _read(base, depth + 1), tree)
-    data = tree.get("data")
-    _draw_at_own_url(merged, _url(whole), isinstance(data, dict) and "draw_birds" in data)
-    return merged
-
-
-def _remote(url: str) -> bytes:
-    from datasets import storage  # with it comes what reaches buckets, which few configurations need
-
-    return storage.read_bytes(url)
+def _prefix(key: str, origins: Mapping[str, Origin]) -> str:
+    """Where the key's value stands, or that of which it is a part."""
+    while key and key not in origins:
+        key = key.rpartition(".")[0]
+    return origins[key].prefix if key else ""
 
 
 def with_values(config: Config, values: Mapping[str, object]) -> Config:
     """The configuration with other values of some keys, by section.key. Raises ConfigError."""
-    tree = config.model_dump()
+    layers = Layers(config.model_dump())
     for key, value in values.items():
-        _assign(tree, key, value)
-    return parse_config(tree)
+        layers.assign(key, value, Origin("given"))
+    return parse_config(layers.tree)
 
 
 def absolute_paths(config: Config) -> Config:
-    """The configuration with every path absolute: Ray's workers have other working directories."""
+    """The configuration with every path absolute, and the captions of a file in place of it.
+
+    Ray's workers have other working directories, and other files. Raises ConfigError.
+    """
     from datasets import storage
 
-    paths = {key: config.value(key) for key in keys_with("path")}
-    return with_values(config, {key: storage.absolute(str(path)) for key, path in paths.items() if path})
+    paths = {key: path for key in keys_with("path") if isinstance(path := config.value(key), str) and path}
+    values: dict[str, object] = {key: storage.absolute(path) for key, path in paths.items()}
+    if isinstance(file := config.samples.captions, str):
+        values["samples.captions"] = _captions(values["samples.captions"], file)
+    return with_values(config, values)
 
 
-def _merge(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
+def _captions(url: object, given: str) -> list[str]:
+    """The lines of a file of captions. Raises ConfigError."""
+    from datasets import storage
 
-
-def _assign(tree: dict[str, object], key: str, value: object) -> None:
-    *sections, leaf = key.split(".")
-    for section in sections:
-        inner = tree.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{key}: {section} is a value, not a section")
-        tree = inner
-    before = tree.get(leaf)
-    # A section's keys that are not named keep their values.
-    tree[leaf] = _merge(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    where = f"samples.captions={given}"
+    if not storage.exists(str(url)):
+        raise ConfigError(f"{where}: not found; expected a file of one caption a line, or a list")
+    try:
+        text = storage.read_bytes(str(url)).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: not UTF-8 at byte {error.start}") from None
+    found = [line.strip() for line in text.splitlines() if line.strip()]
+    if not found:
+        raise ConfigError(f"{where}: holds no captions")
+    return found
 
 
 def _unknown_keys(tree: dict[str, object]) -> Iterator[str]:

@@ -12,6 +12,8 @@ __all__ = ["Model"]
 
 
 class Model(Section):
+    """The networks' architectures and sizes."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("network", "fixed")
 
     architecture: str = key("dm-gan", "generator and its training step: a registered name (dmgan/architectures/)")

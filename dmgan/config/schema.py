@@ -14,11 +14,12 @@ from dmgan.config.data import Data
 from dmgan.config.evaluation import Evaluate
 from dmgan.config.keys import Role, Section, key
 from dmgan.config.model import Model
+from dmgan.config.serving import Serve
 from dmgan.config.text import Text
-from dmgan.config.training import Objective, Optimizer, Pretrain, Train
+from dmgan.config.training import Objective, Optimizer, Pretrain, Samples, Train
 from dmgan.config.tune import Tune
 
-__all__ = ["Config", "keys_with", "known_keys", "sections"]
+__all__ = ["Config", "keys_with", "known_keys", "roles_of", "sections"]
 
 
 class Config(Section):
@@ -33,10 +34,12 @@ class Config(Section):
     optimizer: Optimizer = Optimizer()
     pretrain: Pretrain = Pretrain()
     train: Train = Train()
+    samples: Samples = Samples()
     checkpoint: Checkpoint = Checkpoint()
     deepspeed: DeepSpeed = DeepSpeed()
     evaluate: Evaluate = Evaluate()
     tune: Tune = Tune()
+    serve: Serve = Serve()
 
     @model_validator(mode="after")
     def _parts_are_workers(self) -> Config:
@@ -99,6 +102,12 @@ def known_keys() -> list[str]:
 def keys_with(role: Role) -> list[str]:
     """The keys that have a role, as section.key."""
     return list(_with_role(role))
+
+
+def roles_of(name: str) -> frozenset[str]:
+    """The roles of a key, as `known_keys` has it."""
+    section, _, leaf = name.rpartition(".")
+    return (sections()[section] if section else Config).roles(leaf)
 
 
 def _with_role(role: Role) -> Iterator[str]:

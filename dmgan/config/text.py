@@ -14,6 +14,8 @@ _VOCABULARY_SIZE = 8000
 
 
 class Text(Section):
+    """How captions become the ids that a text encoder takes."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("network", "fixed", "encoders")
 
     tokenizer: Literal["words", "bpe", "characters"] = key(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dmgan.config.keys import Batch, Natural, Positive, Rate, Role, Section, Seed, Share, key
 
-__all__ = ["Objective", "Optimizer", "Pretrain", "Train"]
+__all__ = ["Objective", "Optimizer", "Pretrain", "Samples", "Train"]
 
+MOST_SAMPLES = 64  # rows of the picture
 Weight = Annotated[float, Field(ge=0)]
 
 
 class Objective(Section):
+    """What is minimised: Eq. 10 to 13, and how the released code departs from them."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("fixed",)
 
     lambda_ca: Weight = key(1.0, "λ1, weight of conditioning augmentation in Eq. 10", "live")
@@ -44,6 +47,8 @@ class Objective(Section):
 
 
 class Optimizer(Section):
+    """Adam, and the generator's moving average."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("fixed", "live")
 
     generator_lr: Rate = key(0.0002, "learning rate of the generator")
@@ -57,6 +62,8 @@ class Optimizer(Section):
 
 
 class Pretrain(Section):
+    """How long and how the encoders (DAMSM) are trained."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("encoders",)
 
     epochs: Positive = key(600, "epochs at the most", "fixed")
@@ -71,6 +78,8 @@ class Pretrain(Section):
 
 
 class Train(Section):
+    """How long and how the GAN is trained, on how many workers."""
+
     batch_size: Batch = key(10, "images of a worker's batch")
     accumulate: Positive = key(
         1, "batches a worker computes one after the other for a step, as more workers would at once", "encoders"
@@ -125,3 +134,24 @@ class Train(Section):
     def images_a_step(self) -> int:
         """Of one worker."""
         return self.batch_size * self.accumulate
+
+
+class Samples(Section):
+    """The fixed captions that pictures are drawn of while the GAN trains, and in the report."""
+
+    captions: tuple[str, ...] | str | None = key(
+        None,
+        "captions, a list, or a file of one a line that the start of the run reads; unset: of some classes of the "
+        "test split",
+        "path",
+        "not searched",
+    )
+
+    @field_validator("captions")
+    @classmethod
+    def _some(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+        if isinstance(value, tuple) and not 1 <= len(value) <= MOST_SAMPLES:
+            raise ValueError(f"expected 1 to {MOST_SAMPLES} captions")
+        if isinstance(value, tuple) and not all(caption.strip() for caption in value):
+            raise ValueError("expected no empty caption")
+        return value

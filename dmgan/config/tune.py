@@ -12,6 +12,8 @@ __all__ = ["Tune"]
 
 
 class Tune(Section):
+    """How a sweep searches, stops and ends."""
+
     ROLES: ClassVar[tuple[Role, ...]] = ("not searched",)
 
     trials: Positive = key(16, "configurations tried; grids decide it themselves")

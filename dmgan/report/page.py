@@ -47,7 +47,7 @@ def write_report(config: Config, run: Run, samples: FixedSamples, beside: Sequen
             {"caption": caption, "images": [picture(pixels[row], caption) for pixels in stages]}
             for row, caption in enumerate(samples.captions)
         ],
-        "samples_of": "Captions of the test split." if unseen is not None else "Captions of the dataset.",
+        "samples_of": _origin_of_samples(config, unseen is not None),
         "overlap": unseen,
         "words": _word_rows(samples, output),
         "training": _training(run.read_metrics()),
@@ -55,6 +55,12 @@ def write_report(config: Config, run: Run, samples: FixedSamples, beside: Sequen
     }
     storage.write_bytes(run.path("report.html"), render("run.html", context, [TEMPLATES]))
     return run.path("report.html")
+
+
+def _origin_of_samples(config: Config, unseen: bool) -> str:
+    if config.samples.captions is not None:
+        return "Captions of samples.captions."
+    return "Captions of the test split." if unseen else "Captions of the dataset."
 
 
 def _headline(run: Run, evaluation: Evaluation | None) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from datasets.captions import load_captions
 from datasets.manifest import load_manifest
-from dmgan.config import Config
+from dmgan.config import Config, absolute_paths
 from dmgan.model.build import Encoders
 from dmgan.model.generator import GeneratorOutput
 from dmgan.model.tokenizers import Tokenizer
@@ -63,15 +63,18 @@ class FixedSamples:
 
 def samples_of(config: Config, run: Run, encoders: Encoders) -> FixedSamples:
     """The run's fixed captions and noise."""
-    return FixedSamples(encoders, run.read_tokenizer(config), sample_captions(config.data.url), config)
+    return FixedSamples(encoders, run.read_tokenizer(config), sample_captions(config), config)
 
 
-def sample_captions(url: str) -> list[str]:
-    """The first captions of a few test classes, of training where there are no test images."""
+def sample_captions(config: Config) -> list[str]:
+    """`samples.captions`, else the first captions of a few test classes, of training where there are no test images."""
+    own = absolute_paths(config).samples.captions
+    if own is not None:
+        return list(own)
     chosen: dict[int, str] = {}
-    manifest, _ = load_manifest(url)
+    manifest, _ = load_manifest(config.data.url)
     split = "test" if "test" in manifest.splits else "train"
-    for entry in load_captions(url, split, manifest):
+    for entry in load_captions(config.data.url, split, manifest):
         chosen.setdefault(entry.class_id, entry.captions[0])
     step = max(1, len(chosen) // FixedSamples.ROWS)
     return list(chosen.values())[::step][: FixedSamples.ROWS]

@@ -18,6 +18,7 @@ from dmgan.architectures import build_generator
 from dmgan.config import ConfigError, load_config
 from dmgan.launch import main
 from dmgan.model.build import build_encoders
+from dmgan.runs.folder import LEASE
 from dmgan.runs.run import Run
 
 ROOT = Path(__file__).parents[3]
@@ -49,7 +50,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "data.url: not set; expected a packed dataset",
         ),
         (["--set", "data.url=gs://bucket/x"], "gs://bucket/x"),
-        (["evaluate"], "generator.json: not found; run `python -m dmgan.launch train` first"),
+        (["evaluate"], "--name quickstart: no such run in"),
         (["train", "--steps", "all"], "--steps: goes with `evaluate`, not with `train`"),
         (["train", "--seed", "3"], "--seed: goes with `generate`, not with `train`"),
         (["--count", "9"], "--count: goes with `generate`, not with `train`"),
@@ -61,9 +62,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             ["--config", "cub", "--set", "model.image_encoder=compact", "--set", "data.url=anywhere"],
             "evaluate.features_weights: not set; expected the path of torch-fidelity's Inception weights",
         ),
-        (["generate"], "generate: no captions; give --caption TEXT or --captions FILE"),
-        (["generate", "--caption", "a red bird"], "vocabulary.json: not found"),
-        (["generate", "--captions", "nowhere.txt"], "--captions nowhere.txt: not found"),
+        (["generate", "--caption", "a red bird"], "it has none; `python -m dmgan.launch train` makes one"),
         (["--storage", "ftp://host/x"], "unknown scheme 'ftp'"),
         (["--storage", "s3:/x"], "expected s3://bucket/path with two slashes"),
         (["--name", ".."], "--name '..': expected a name"),
@@ -178,7 +177,7 @@ def test_too_few_captions_for_r_precision_are_named_before_training(
 
 
 def test_a_run_that_another_process_works_on(begun: tuple[Run, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    with leased(begun[0].path(job.LEASE), 30.0, lambda: None):
+    with leased(begun[0].path(LEASE), 30.0, lambda: None):
         line = refused(begun[1], capsys)
     assert f"process {os.getpid()}, since " in line
     assert line.endswith("is at work on this run; wait for it or choose --name")
@@ -197,10 +196,32 @@ def test_a_sweep_is_no_run(command: str, tmp_path: Path, capsys: pytest.CaptureF
     assert {path: path.read_bytes() for path in sweep.iterdir()} == before
 
 
-def test_captions_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "captions").write_bytes(b"\xff\xfe\xfa")
-    line = refused(["generate", "--captions", str(tmp_path / "captions")], capsys)
-    assert "not UTF-8 at byte" in line
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "generate: no captions; give --caption TEXT or --captions FILE"),
+        (["--captions", "nowhere.txt"], "--captions nowhere.txt: not found"),
+        (["--captions", "captions"], "not UTF-8 at byte"),
+    ],
+)
+def test_captions_that_are_no_text(
+    arguments: list[str],
+    message: str,
+    begun: tuple[Run, list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("captions").write_bytes(b"\xff\xfe\xfa")
+    assert message in refused(["generate", *begun[1], *arguments], capsys)
+
+
+def test_a_run_that_is_not_trained_is_not_evaluated(
+    begun: tuple[Run, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(["evaluate", *begun[1]], capsys)
+    assert line.endswith("generator.json: not found; run `python -m dmgan.launch train` first")
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +249,38 @@ def test_the_driver_needs_neither_deepspeed_nor_ray_to_import_the_paper() -> Non
         code = f"import sys, {modules}; print({without} & set(sys.modules))"
         found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "train.batchsize=3"], "train.batchsize: unknown key"),
+        (["tune", "--set", "train.max_steps=soon"], "train.max_steps='soon'"),
+        (["generate", "--name", "nowhere"], "--name nowhere: no such run"),
+        (["pretrain", "--set", "model.base_size=17"], "model.base_size=17"),
+        (["evaluate", "--name", ".."], "--name '..'"),
+        (["evaluate"], "--name quickstart: no such run in"),
+        (["runs"], "no runs in"),
+        (["dance"], "dance: unknown command"),
+        (["config", "show"], "data:"),
+        (["config", "schema"], "$schema"),
+        (["--version"], "dmgan "),
+    ],
+)
+def test_a_mistake_is_found_before_anything_heavy_is_imported(arguments: list[str], said: str, tmp_path: Path) -> None:
+    where = (
+        ["--storage", str(tmp_path)]
+        if arguments[0] in ("--set", "tune", "generate", "evaluate", "runs", "pretrain")
+        else []
+    )
+    code = (
+        "import sys, atexit; from dmgan.launch import main\n"
+        "heavy = ('torch', 'ray', 's3fs', 'deepspeed', 'pandas', 'optuna', 'plotly', 'jinja2')\n"
+        "atexit.register(lambda: print('heavy:', [name for name in heavy if name in sys.modules]))\n"
+        f"sys.exit(main({[*arguments, *where]!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said in done.stdout + done.stderr and "heavy: []" in done.stdout, done
 
 
 @pytest.mark.parametrize("missing", ["torch", "deepspeed"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dmgan.config import Config, ConfigError, keys_with, known_keys, load_config, presets
+from dmgan.config import Config, ConfigError, absolute_paths, keys_with, known_keys, load_config, presets
 
 
 def test_every_preset_loads() -> None:
@@ -145,3 +145,51 @@ def test_what_decides_the_tokenizer_is_fixed_for_a_run_and_makes_other_encoders(
     keys = {"text.tokenizer", "text.vocabulary_size", "text.min_count"}
     assert all(keys <= set(keys_with(role)) for role in ("network", "fixed", "encoders"))
     assert not keys & set(keys_with("not searched"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  max_steps: soon\n", "line 2: train.max_steps='soon': input should be a valid integer"),
+        ("preset: cub\n\ntrain:\n  # many\n  workrs: 3\n", "line 5: train.workrs: unknown key; did you mean"),
+        ("preset: cub\ntrian:\n  workers: 3\n", "line 2: trian: unknown key"),
+        ("preset: cub\ntrain: 3\n", "line 2: train=3: input should be"),
+        ("train:\n  workers: 2\n  min_workers: 3\n", "line 3: train.min_workers=3: expected at most train.workers=2"),
+        ("loggers: [tensorboard, 3]\n", "line 1: loggers.1=3: input should be a valid string"),
+        ("preset: 3\n", "preset: expected a name or a file, found 3"),
+    ],
+)
+def test_a_mistake_in_a_file_names_its_line(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_config(file)
+    assert message in str(refused.value)
+    assert "line" not in message or str(refused.value).startswith(f"{file}, line ")
+
+
+def test_the_line_is_that_of_the_file_where_the_value_stands(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("train:\n  batch_size: 12\n  epochs: none\n")
+    (tmp_path / "over.yaml").write_text(f"preset: {tmp_path / 'base.yaml'}\ntrain:\n  batch_size: 8\n")
+    with pytest.raises(ConfigError, match=r"base\.yaml, line 3: train\.epochs='none'"):
+        load_config(tmp_path / "over.yaml")
+    with pytest.raises(ConfigError, match=r"^train\.epochs='never'"):  # of a flag, which it names itself
+        load_config(tmp_path / "over.yaml", ["train.epochs=never"])
+
+
+def test_own_captions_of_samples_are_a_list_or_read_from_a_file(tmp_path: Path) -> None:
+    listed = load_config(None, ["samples.captions=[a red bird, a blue one]"])
+    assert listed.samples.captions == ("a red bird", "a blue one") and absolute_paths(listed) == absolute_paths(listed)
+    file = tmp_path / "mine.txt"
+    file.write_text("a red bird\n\n  a blue one \n")
+    assert absolute_paths(load_config(None, [f"samples.captions={file}"])).samples.captions == (listed.samples.captions)
+    for content, message in ((b"\n\n", "holds no captions"), (b"\xff\xfe", "not UTF-8 at byte 0"), (None, "not found")):
+        if content is None:
+            file.unlink()
+        else:
+            file.write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"samples\.captions={file}: {message}"):
+            absolute_paths(load_config(None, [f"samples.captions={file}"]))
+    for wrong, message in (("[]", "expected 1 to 64 captions"), ("['a', ' ']", "expected no empty caption")):
+        with pytest.raises(ConfigError, match=message):
+            load_config(None, [f"samples.captions={wrong}"])

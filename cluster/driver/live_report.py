@@ -1,0 +1,55 @@
+"""A run's report while it trains: written anew after checkpoints, by the driver, which has nothing else to do then."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cluster.driver.failures import reason_of
+from datasets import storage
+from datasets.terminal import styled
+from dmgan.runs.folder import LIVE_REPORT, RunFolder
+
+__all__ = ["refreshed"]
+
+_LOOK_SECONDS = 2.0
+_SHARE = 0.05  # of the time that may go into it
+
+
+@contextmanager
+def refreshed(run: RunFolder, write: Callable[[], object], look_seconds: float = _LOOK_SECONDS) -> Iterator[None]:
+    """Call `write` meanwhile, in a thread, when a checkpoint has another generator, in a twentieth of the time at most.
+
+    The file LIVE_REPORT says that the report is not the last one. A report that cannot be written costs a warning.
+    """
+    ended, before = threading.Event(), run.trained_steps()
+    arguments = (run, write, look_seconds, before, ended)
+    thread = threading.Thread(target=_refresh, args=arguments, daemon=True, name="report")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _refresh(
+    run: RunFolder, write: Callable[[], object], look_seconds: float, shown: int, ended: threading.Event
+) -> None:
+    due = time.monotonic()
+    while not ended.wait(look_seconds):
+        try:
+            record = run.read_generator_record()
+            if record is None or record.step in (shown, record.steps) or time.monotonic() < due:
+                continue  # the last one is the job's own, with scores
+            began = time.monotonic()
+            storage.write_bytes(run.path(LIVE_REPORT), b"")
+            write()
+            shown, due = record.step, time.monotonic() + (time.monotonic() - began) / _SHARE
+        except Exception as error:  # a page is not worth a run
+            head = styled("dmgan: warning:", "warning", sys.stderr)
+            print(f"{head} report.html is not refreshed any more: {reason_of(error)}", file=sys.stderr)
+            return
