@@ -5,6 +5,7 @@ from __future__ import annotations
 from dmgan.cli.command import Command
 from dmgan.cli.config import CONFIG
 from dmgan.cli.evaluate import EVALUATE
+from dmgan.cli.export import EXPORT
 from dmgan.cli.figures import FIGURES
 from dmgan.cli.generate import GENERATE
 from dmgan.cli.pretrain import PRETRAIN
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "generate": GENERATE,
     "tune": TUNE,
     "report": REPORT,
+    "export": EXPORT,
     "serve": SERVE,
     "figures": FIGURES,
     "runs": RUNS,

@@ -181,7 +181,7 @@ class TextToImage:
         Raises DrawingError where the numbers overflow, as float16's may.
         """
         noise, eps = noise.to(self.device), eps.to(self.device)
-        with self._precision():
+        with self.precision():
             output: GeneratorOutput = self.generator(noise, encoded.sentence, encoded.words, encoded.padding_mask, eps)
         if not bool(output.images[-1].isfinite().all()):
             raise DrawingError(
@@ -189,7 +189,8 @@ class TextToImage:
             )
         return output
 
-    def _precision(self) -> AbstractContextManager[object]:
+    def precision(self) -> AbstractContextManager[object]:
+        """Within it the generator computes in this model's `dtype`."""
         if self.dtype != torch.float32:
             return torch.autocast(self.device.type, self.dtype)
         # Without TensorFloat-32, whose 10 bits show in the pixels: a GPU draws what a CPU does.
