@@ -2,10 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test unit check gpu clean
+.PHONY: quickstart install docs test unit check gpu clean
 
 quickstart: .venv/.installed
 	$(BIN)/python -m dmgan.launch
+
+# What a run needs, TensorBoard and the developer's tools; more: make install EXTRAS=mlflow,wandb
+install: .venv/.installed
+	@test -z "$(EXTRAS)" || $(BIN)/python -m pip install --quiet --constraint constraints.txt ".[$(EXTRAS)]"
+	@echo "installed in .venv: $(BIN)/python -m dmgan.launch --help"
+
+# What is made from the code: docs/configuration.md. A test says where it is not current.
+docs: .venv/.installed
+	$(BIN)/python -m dmgan.launch config docs > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
@@ -38,7 +47,7 @@ check: .venv/.installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv: 2 GB, a few minutes"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch ".[local-s3,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch ".[local-s3,tensorboard,dev]"
 	touch $@
 
 clean:

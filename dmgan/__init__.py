@@ -4,4 +4,4 @@ The paper in plain PyTorch: networks, objectives, metrics and one training step.
 DeepSpeed; what they add is in `cluster`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
