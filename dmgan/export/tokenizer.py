@@ -11,6 +11,7 @@ import json
 import sys
 import unicodedata
 from functools import cache
+from typing import TypedDict
 
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
@@ -54,7 +55,15 @@ def _of_words(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
     return fast
 
 
-def _of_pieces(saved: dict[str, list[str]]) -> tokenizers.Tokenizer:
+class _Pieces(TypedDict):
+    """What `to_json` of bpe and characters writes."""
+
+    tokenizer: str
+    tokens: list[str]
+    merges: list[tuple[str, str]]
+
+
+def _of_pieces(saved: _Pieces) -> tokenizers.Tokenizer:
     """bpe and characters, of what their `to_json` wrote."""
     numbers = {_PADDING: 0} | {token: i for i, token in enumerate(saved["tokens"], start=1)}
     fast = tokenizers.Tokenizer(
