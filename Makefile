@@ -2,21 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart install docs test unit check gpu clean
+.PHONY: quickstart install reference test unit check docs gpu clean
 
 quickstart: .venv/.installed
 	$(BIN)/python -m dmgan.launch
 
-# What a run needs, TensorBoard and the developer's tools; more: make install EXTRAS=mlflow,wandb
+# All that runs, the service, the loggers and the developer's tools need.
 install: .venv/.installed
-	@test -z "$(EXTRAS)" || $(BIN)/python -m pip install --quiet --constraint constraints.txt ".[$(EXTRAS)]"
 	@echo "installed in .venv: $(BIN)/python -m dmgan.launch --help"
 
 # What is made from the code: docs/configuration.md. A test says where it is not current.
-docs: .venv/.installed
+reference: .venv/.installed
 	$(BIN)/python -m dmgan.launch config docs > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30 --durations-min 5
 
 # The whole: style, types, layers, unit tests, multi-process tests. Manifests are checked by tests/k8s.
 test: check
@@ -42,12 +41,17 @@ check: .venv/.installed
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck .ci/run
 	$(BIN)/hadolint k8s/Dockerfile
+	$(MAKE) --no-print-directory docs
+
+# The documents as a site in build/site; a link that leads nowhere is an error.
+docs: .venv/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
 
 .venv/.installed: constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv: 2 GB, a few minutes"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch ".[local-s3,tensorboard,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch ".[serve,export,video,tensorboard,mlflow,wandb,local-s3,dev]"
 	touch $@
 
 clean:

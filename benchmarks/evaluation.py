@@ -1,28 +1,32 @@
 """python -m benchmarks.evaluation: images/s of the evaluation, ours and by the released procedure, in one run.
 
 Networks of a preset with random weights, the drawn birds' test captions, one process, one thread. In turn, `--rounds`
-times, over the same images; the median counts. Times are those of an evaluation of 30,000 images: encoding every
-distinct caption once, which ours does, is shared among so many.
+times, over the same images. Times are those of an evaluation of 30,000 images: encoding every distinct caption once,
+which ours does, is shared among so many. A ratio is that of two ways in one round: minimum, median, maximum.
 
     R-precision, from image codes
         released    for every image its 99 mismatching captions go through the text encoder
-        ours        every caption was encoded once; an image's 99 are looked up
+        ours        every caption was encoded once; an image's 99 are looked up, for the images of a part at once
     whole
         released    generation and R-precision as above, PNG files, read and extracted for IS and again for FID
         ours        `Evaluator.score`
         least       generation, and the extractor once: what no evaluation can do without
 
-`--markdown` prints the table of docs/evaluation.md.
+It prints the table of docs/evaluation.md; `--json` adds the result as the last line.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +35,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from datasets.errors import run_command
 from datasets.manifest import load_manifest
 from datasets.packing.command import read_source
 from datasets.packing.pack import PackOptions, pack
@@ -38,13 +43,12 @@ from datasets.sources import birds
 from dmgan.architectures import build_generator
 from dmgan.config import load_config
 from dmgan.evaluation.evaluator import CaptionEncoder, Evaluator
-from dmgan.evaluation.metrics.r_precision import Distractors
 from dmgan.model.build import build_encoders
 from dmgan.pixels import png
 from dmgan.runs.run import Run
 from dmgan.training.batch import caption_tensors
 
-IMAGES = 30000
+IMAGES, PARTS = 30000, 64  # of an evaluation
 CPU = torch.device("cpu")
 
 
@@ -62,8 +66,8 @@ class Bench:
         self.batches = [range(i, min(i + 10, images)) for i in range(0, images, 10)]
         captions = self.evaluator.captions
         self.numbers, self.lengths = caption_tensors(captions.texts, self.vocabulary, self.options.max_words)
-        self.drawn = Distractors(captions.classes, np.arange(len(captions.classes)), 99, seed=0)
         self.codes = F.normalize(torch.randn(images, config.model.word_dim), dim=1)
+        self.of_a_part = F.normalize(torch.randn(IMAGES // PARTS, config.model.word_dim), dim=1)
 
     def encode(self) -> Tensor:
         return self.encoder.encode(0, self.encoder.distinct_captions)
@@ -76,15 +80,17 @@ class Bench:
             self.evaluator.features(part)
 
     def match(self) -> None:
-        for batch in self.batches:
-            self.evaluator.match(self.codes[batch.start : batch.stop], batch)
+        """The images of a part."""
+        self.evaluator.match(self.of_a_part, np.arange(IMAGES // PARTS))
 
     def released_match(self, codes: Tensor | None = None) -> None:
         """One image after the other: its captions drawn and encoded, ranked by cosine."""
         codes = self.codes if codes is None else codes
         captions = self.evaluator.captions
+        every = np.arange(len(captions.classes))
         for k, caption in enumerate(captions.of(range(self.images)).tolist()):
-            wrong = self.drawn.of(k, int(captions.classes[caption]), caption)
+            others = every[captions.classes != captions.classes[caption]]
+            wrong = np.random.default_rng(k).choice(others, self.evaluator.settings.numbers.distractors, replace=False)
             chosen = torch.from_numpy(np.concatenate([[caption], wrong]))
             _, sentences = self.encoder.encoders.text(self.numbers[chosen], self.lengths[chosen])
             F.cosine_similarity(codes[k][None], sentences).argmax()
@@ -107,59 +113,66 @@ class Bench:
         self.evaluator.score(0, self.images)
 
 
-def measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each way: the median over rounds, in each of which every way has its turn."""
+class Row(NamedTuple):
+    """A line of the table."""
+
+    what: str
+    seconds: list[float]  # an image's, round by round
+    ratio: str  # what the ratios are
+    ratios: list[float]
+
+
+def measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+    """Seconds of each way, round by round; in each of them every way has its turn."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in tqdm(range(rounds), desc="measure", unit="round"):
         for name, way in ways.items():
             began = time.perf_counter()
             way()
             seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+    return {name: np.array(found) for name, found in seconds.items()}
 
 
 @torch.no_grad()
-def compare(bench: Bench, rounds: int) -> list[tuple[str, float, float]]:
-    """What, images/s at 30,000 images, and the ratio that is asked for."""
+def compare(bench: Bench, rounds: int) -> list[Row]:
     bench.encode()
     generated = bench.generate()
-    seconds = measure(
-        {
-            "encode": bench.encode,
-            "match": bench.match,
-            "released match": bench.released_match,
-            "generate": bench.generate,
-            "extract": lambda: bench.extract(generated),
-            "ours": bench.ours,
-            "released": bench.released,
-        },
-        rounds,
-    )
-    each = {name: took / bench.images for name, took in seconds.items()} | {"encode": seconds["encode"] / IMAGES}
-    ours_match, whole, least = (
-        each["match"] + each["encode"],
-        each["ours"] + each["encode"],
-        each["generate"] + each["extract"],
-    )
-    return [
-        ("R-precision, released", 1 / each["released match"], 1),
-        ("R-precision, ours", 1 / ours_match, each["released match"] / ours_match),
-        ("whole, released", 1 / each["released"], 1),
-        ("whole, ours", 1 / whole, each["released"] / whole),
-        ("generation alone", 1 / each["generate"], each["generate"] / whole),
-        ("extraction alone", 1 / each["extract"], each["extract"] / whole),
-        ("least: generation and one extractor pass", 1 / least, whole / least),
-    ]
+    ways: dict[str, Callable[[], object]] = {
+        "encode": bench.encode,
+        "match": bench.match,
+        "released match": bench.released_match,
+        "generate": bench.generate,
+        "extract": lambda: bench.extract(generated),
+        "ours": bench.ours,
+        "released": bench.released,
+    }
+    images = dict.fromkeys(ways, bench.images) | {"encode": IMAGES, "match": IMAGES // PARTS}
+    each = {name: took / images[name] for name, took in measure(ways, rounds).items()}
+    encode = each["encode"]
+    match, whole, least = each["match"] + encode, each["ours"] + encode, each["generate"] + each["extract"]
+    rows = {
+        "R-precision, released": (each["released match"], "", each["released match"] / each["released match"]),
+        "R-precision, ours": (match, "× released", each["released match"] / match),
+        "whole, released": (each["released"], "", each["released"] / each["released"]),
+        "whole, ours": (whole, "× released", each["released"] / whole),
+        "generation alone": (each["generate"], "of the whole", each["generate"] / whole),
+        "extraction alone": (each["extract"], "of the whole", each["extract"] / whole),
+        "least: generation and one extractor pass": (least, "is what the whole takes of it", whole / least),
+    }
+    return [Row(what, took.tolist(), ratio, ratios.tolist()) for what, (took, ratio, ratios) in rows.items()]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="quickstart")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--markdown", action="store_true")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--json", action="store_true", help="the result as the last line")
+    return run_command("benchmarks.evaluation", partial(_carry_out, parser.parse_args(arguments)))
+
+
+def _carry_out(options: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -172,14 +185,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = compare(bench, options.rounds)
     print(f"\n{options.preset}, {size} pixels, {bench.options.features} features, {options.images} images a round, ")
     print(f"{bench.encoder.distinct_captions} distinct captions of {len(bench.lengths)}, {options.rounds} rounds\n")
-    if options.markdown:
-        print("| | images/s | |\n|---|---|---|")
-    for what, rate, ratio in rows:
-        note = {"whole": f"× {ratio:.1f} released", "R-pre": f"× {ratio:.0f} released"}.get(
-            what[:5], f"{ratio:.0%} of the whole" if "alone" in what else f"the whole takes {ratio - 1:+.1%}"
-        )
-        print(f"| {what} | {rate:,.1f} | {note} |" if options.markdown else f"{what:42} {rate:10,.1f}  {note}")
+    print("| | images/s | ratio (min, median, max) | |\n|---|---|---|---|")
+    for row in rows:
+        spread = [min(row.ratios), statistics.median(row.ratios), max(row.ratios)]
+        ratio = ", ".join(f"{value:.2f}" for value in spread) if row.ratio else "1"
+        print(f"| {row.what} | {1 / statistics.median(row.seconds):,.1f} | {ratio} | {row.ratio} |")
+    if options.json:
+        print(json.dumps({"preset": options.preset, "rows": [row._asdict() for row in rows]}))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

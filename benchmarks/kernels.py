@@ -1,9 +1,17 @@
-"""What a training step asks of a GPU, counted without one: the operations that start kernels, and none that waits."""
+"""python -m benchmarks.kernels: what a training step asks of a GPU, counted without one.
+
+The operations that start kernels, of a step of the GAN and of one of the encoders' pre-training; one that the host
+would wait for is an error. `--json` prints the counts as the last line.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,14 +19,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.fake_gpu import GPU, HostWaitsError
+from benchmarks.fake_gpu import GPU, HostWaitsError, on_fake_gpu
+from datasets.errors import run_command
 from dmgan.architectures import damsm_training, gan_training
 from dmgan.config import load_config
 from dmgan.model.build import build_encoders
 from dmgan.training.batch import TrainingBatch
 from dmgan.training.engine import plain_engine
 
-__all__ = ["Kernels", "damsm_kernels", "gan_kernels"]
+__all__ = ["Kernels", "counts", "damsm_kernels", "gan_kernels", "main"]
 
 _IDS = 5450  # of CUB's vocabulary
 # They make or rename tensors and start nothing on the device, as views do.
@@ -96,3 +105,40 @@ def _batch(size: int, pixels: int, words: int) -> TrainingBatch:
     images = torch.zeros(size, 3, pixels, pixels, dtype=torch.uint8)
     ids, numbers = torch.ones(size, words, dtype=torch.int64), torch.ones(size, dtype=torch.int64)
     return TrainingBatch(images, ids, numbers, numbers).to(GPU)
+
+
+def counts(preset: str, settings: Sequence[str] = ()) -> dict[str, dict[str, dict[str, int]]]:
+    """By training (train, pretrain), precision and operation."""
+    trainings, precisions = {"train": gan_kernels, "pretrain": damsm_kernels}, ("float32", "bfloat16")
+    return {
+        name: {each: dict(kernels(preset, [*settings, f"train.precision={each}"])) for each in precisions}
+        for name, kernels in trainings.items()
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kernels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="cub")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--most", type=int, default=12, help="operations that are listed")
+    parser.add_argument("--json", action="store_true", help="the counts as the last line")
+    return run_command("benchmarks.kernels", partial(_carry_out, parser.parse_args(arguments)))
+
+
+def _carry_out(options: argparse.Namespace) -> int:
+    load_config(options.preset, options.settings)  # what is wrong with it is said here, and not by another process
+    found = on_fake_gpu(counts, options.preset, options.settings)
+    print("| training | precision | kernels | most of them |\n|---|---|---|---|")
+    for training, precisions in found.items():
+        for precision, names in precisions.items():
+            most = ", ".join(f"{n} {name}" for name, n in Counter(names).most_common(options.most))
+            print(f"| {training} | {precision} | {sum(names.values()):,} | {most} |")
+    if options.json:
+        print(json.dumps({name: {each: sum(n.values()) for each, n in of.items()} for name, of in found.items()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -32,7 +32,19 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.training_costs import matmul_rate, operations, parts, peak_memory
-from benchmarks.training_ways import BFLOAT16, FLOAT32, RELEASED, WAYS, Step, Work, make_way, our_training, timed
+from benchmarks.training_ways import (
+    BFLOAT16,
+    FLOAT32,
+    RELEASED,
+    STAGES,
+    TRAIN,
+    WAYS,
+    Step,
+    Work,
+    make_way,
+    our_training,
+    timed,
+)
 from datasets.errors import UserError, run_command
 
 __all__ = ["main"]
@@ -45,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--preset", default="cub", help="a preset or a YAML file whose first stage has 64 pixels")
+    parser.add_argument("--stage", default=TRAIN, choices=STAGES, help="of the GAN, or of its encoders (DAMSM)")
     parser.add_argument("--batch", type=int, default=4, help="images of a batch, two or more")
     parser.add_argument("--rounds", type=int, default=5, help="steps of each way that count")
     parser.add_argument("--workers", default="", help="numbers of processes, e.g. 1,2, for the scaling with DeepSpeed")
@@ -56,7 +69,11 @@ def _carry_out(options: argparse.Namespace) -> int:
     if options.batch < 2 or options.rounds < 1:
         raise UserError(f"--batch {options.batch} --rounds {options.rounds}: expected at least 2 and 1")
     workers = _workers(options.workers)
-    work = Work(options.preset, options.batch, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if workers and options.stage != TRAIN:
+        raise UserError(f"--workers {options.workers}: expected --stage {TRAIN}, whose scaling it is")
+    work = Work(
+        options.preset, options.batch, torch.device("cuda" if torch.cuda.is_available() else "cpu"), options.stage
+    )
     work.check()
     result = measure(work, options.rounds)
     print(table(result))
@@ -85,7 +102,13 @@ def measure(work: Work, rounds: int) -> Result:
     memory = {name: peak_memory(name, work) for name in tqdm(WAYS, desc="memory", unit="way")}
     rates = {RELEASED: matmul_rate(work.device, torch.float32), BFLOAT16: matmul_rate(work.device, torch.bfloat16)}
     rates[FLOAT32] = rates[RELEASED]
-    result: Result = {"preset": work.preset, "batch": work.batch, "rounds": rounds, "device": device_name(work.device)}
+    result: Result = {
+        "preset": work.preset,
+        "stage": work.stage,
+        "batch": work.batch,
+        "rounds": rounds,
+        "device": device_name(work.device),
+    }
     for name in WAYS:
         median = statistics.median(seconds[name])
         result[name] = {
@@ -103,7 +126,8 @@ def measure(work: Work, rounds: int) -> Result:
         result[f"ratio_{name}_range"] = [min(found), max(found)]
     result["memory_ratio"] = memory[FLOAT32] / memory[RELEASED]
     del ways
-    result["parts"] = _median_parts(work, rounds)
+    if work.stage == TRAIN:
+        result["parts"] = _median_parts(work, rounds)
     return result
 
 
@@ -143,7 +167,8 @@ def device_name(device: torch.device) -> str:
 def table(result: Result) -> str:
     """As in docs/speed.md."""
     rows = [
-        f"{result['preset']}, batch {result['batch']}, {result['rounds']} rounds, {result['device']}",
+        f"{result['preset']}, {result['stage']}, batch {result['batch']}, {result['rounds']} rounds, "
+        f"{result['device']}",
         "",
         "| | s | processor s | images/s | × released (min, median, max) | peak GB | TFLOP | GFLOP/s | of matmul |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -158,6 +183,8 @@ def table(result: Result) -> str:
             f"| {ratio} | {way['peak_bytes'] / 1e9:.2f} | {way['flops'] / 1e12:.2f} "
             f"| {way['flops_per_second'] / 1e9:.0f} | {way['of_matmul_rate']:.0%} |"
         )
+    if "parts" not in result:
+        return "\n".join(rows)
     total = sum(result["parts"].values())
     rows += ["", "| part of float32's step | s | share |", "|---|---|---|"]
     rows += [f"| {name} | {spent:.2f} | {spent / total:.0%} |" for name, spent in result["parts"].items()]

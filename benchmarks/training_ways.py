@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.released_pretraining import ReleasedPretraining
 from benchmarks.released_procedure import ReleasedTraining
 from datasets.errors import UserError
-from dmgan.architectures import gan_training
+from dmgan.architectures import damsm_training, gan_training
 from dmgan.config import Config, load_config
 from dmgan.model.build import build_encoders
 from dmgan.training.batch import TrainingBatch
+from dmgan.training.damsm import DamsmTraining
 from dmgan.training.engine import MakeEngine, plain_engine
 from dmgan.training.gan import GanTraining
 from dmgan.training.outcome import pyramid
@@ -22,7 +24,10 @@ from dmgan.training.outcome import pyramid
 __all__ = [
     "BFLOAT16",
     "FLOAT32",
+    "PRETRAIN",
     "RELEASED",
+    "STAGES",
+    "TRAIN",
     "WAYS",
     "Step",
     "Work",
@@ -31,9 +36,11 @@ __all__ = [
     "timed",
 ]
 
+TRAIN, PRETRAIN = STAGES = ("train", "pretrain")
 RELEASED, FLOAT32, BFLOAT16 = "released", "float32", "bfloat16"
 WAYS = (RELEASED, FLOAT32, BFLOAT16)
 _WORDS = 5450  # of CUB's vocabulary
+_STEPS = 1000  # of a pre-training, whose learning rate they decide
 
 Step = Callable[[int], dict[str, Tensor]]  # a step by its number; its losses
 
@@ -45,9 +52,11 @@ class Work:
     preset: str
     batch: int
     device: torch.device
+    stage: str = TRAIN
 
     def config(self, precision: str = FLOAT32) -> Config:
-        return load_config(self.preset, [f"train.batch_size={self.batch}", f"train.precision={precision}"])
+        batch = f"{self.stage}.batch_size={self.batch}"
+        return load_config(self.preset, [batch, f"train.precision={precision}"])
 
     def check(self) -> None:
         """Raise UserError where the released procedure has no such networks."""
@@ -78,6 +87,12 @@ def our_training(work: Work, precision: str = FLOAT32, make_engine: MakeEngine =
     return gan_training(config, encoders, make_engine, work.device)
 
 
+def our_pretraining(work: Work, precision: str = FLOAT32) -> DamsmTraining:
+    """From the same weights at every call."""
+    torch.manual_seed(0)
+    return damsm_training(work.config(precision), _WORDS, plain_engine, work.device, steps=_STEPS)
+
+
 def make_way(name: str, work: Work) -> Step:
     """The way's training from its start.
 
@@ -85,6 +100,12 @@ def make_way(name: str, work: Work) -> Step:
     bytes and makes sizes in the step.
     """
     given = work.images_and_captions()
+    if work.stage == PRETRAIN:
+        if name != RELEASED:
+            pretraining = our_pretraining(work, name)
+            return lambda number: pretraining.step(given, number).losses
+        as_released = ReleasedPretraining(work.config(), our_pretraining(work), work.device)
+        return lambda number: as_released.step(given, number)
     if name != RELEASED:
         training = our_training(work, name)
         return lambda number: training.step(given, number).losses

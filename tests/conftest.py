@@ -20,8 +20,11 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that the two processes of `make test` end together; what needs a GPU where one is."""
-    items.sort(key=lambda item: item.path.parent.name != "end_to_end")
+    """Files that take longest first, so that the two processes of `make test` end together; what needs a GPU where one
+    is."""
+    several = {item.path for item in items if item.get_closest_marker("distributed")}
+    longest = {item.path for item in items if item.path.parent.name in ("end_to_end", "tune")}
+    items.sort(key=lambda item: (item.path not in longest, item.path not in several))
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no GPU"))

@@ -45,7 +45,7 @@ class RayCluster:
         return (path for path in (self.folder / "session_latest" / "logs").rglob("*") if path.is_file())
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Below those that the system gives to connections, one of which would take a port before Ray does."""
     found: list[int] = []
     while len(found) < count:
@@ -67,7 +67,7 @@ def ray_cluster(nodes_environment: dict[str, str]) -> Iterator[RayCluster]:
     # on a busy machine; `ray start` waits 60 s for it.
     base |= {"RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "600", "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "700"}
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: sockets are below it
-    port, dashboard, agent, metrics = _free_ports(4)
+    port, dashboard, agent, metrics = free_ports(4)
     start = ["start", "--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}"]
     start += [f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}", "--num-cpus=2"]
     start += ["--object-store-memory=200000000", "--node-ip-address=127.0.0.1"]

@@ -20,7 +20,7 @@ from datasets.ray_address import problem_of
 from datasets.terminal import has_colour
 from dmgan.config import Config
 
-__all__ = ["ClusterError", "ray_cluster"]
+__all__ = ["ClusterError", "connect", "ray_cluster"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAY_SECONDS = 30.0
@@ -32,31 +32,38 @@ class ClusterError(UserError):
 
 
 @contextmanager
-def ray_cluster(config: Config, run_url: str, *, spare_cpus: int = 0, dashboard: bool = False) -> Iterator[None]:
+def ray_cluster(
+    config: Config, run_url: str, *, spare_cpus: int = 0, dashboard: bool = False, needs_dataset: bool = True
+) -> Iterator[None]:
     """A Ray cluster with room for the workers: that of RAY_ADDRESS, else one of this process's own.
 
-    Every node must see run and dataset, where those are in folders. A cluster of our own has `spare_cpus` beside those
-    of the machine, and a `dashboard` if asked for. One that is there may still be starting or growing:
-    `train.wait_seconds` are waited for it. Raises ClusterError.
+    Every node must see the run and, if needed, the dataset, where those are in folders. A cluster of our own has
+    `spare_cpus` beside those of the machine, and a `dashboard` if asked for. One that is there may still be starting or
+    growing: `train.wait_seconds` are waited for it. Raises ClusterError.
     """
     import ray
 
     own = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
-        _connect(own, spare_cpus, dashboard)
+        connect(own, spare_cpus=spare_cpus, dashboard=dashboard)
     try:
         _wait_for_room(config, 0.0 if own else config.train.wait_seconds)
         if own:
             with watched():
                 yield
             return
-        _check_shared(run_url, config.data.url)
+        _check_shared(run_url, config.data.url if needs_dataset else run_url)
         yield
     finally:
         ray.shutdown()
 
 
-def _connect(own: bool, spare_cpus: int, dashboard: bool) -> None:
+def connect(own: bool, *, spare_cpus: int = 0, dashboard: bool = False, metrics_port: int | None = None) -> None:
+    """Connect this process to a Ray cluster of its `own`, which ends with it, or to that of RAY_ADDRESS.
+
+    A cluster of our own has `spare_cpus` beside those of the machine, a `dashboard` if asked for, and metrics for
+    Prometheus on `metrics_port`. Raises ClusterError.
+    """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not has_colour(sys.stderr):
@@ -65,6 +72,8 @@ def _connect(own: bool, spare_cpus: int, dashboard: bool) -> None:
     options: dict[str, Any] = {}
     if own:
         options = {"address": "local", "include_dashboard": dashboard}
+        if metrics_port is not None:
+            options["_metrics_export_port"] = metrics_port
         if spare_cpus:  # of Ray's account: they wait for others
             options["num_cpus"] = (os.cpu_count() or 1) + spare_cpus
     address = os.environ.get("RAY_ADDRESS", "")
@@ -158,7 +167,8 @@ def _check_shared(run_url: str, data_url: str) -> None:
             "an S3 server that all reach"
         )
     # A file that is made now shows that the folder is the same one; a dataset need only be there.
-    files = {data_url: Path(data_url) / "manifest.json", run_url: Path(run_url) / f".seen-{uuid.uuid4().hex}"}
+    files = {data_url: Path(data_url) / "manifest.json"}
+    files[run_url] = Path(run_url) / f".seen-{uuid.uuid4().hex}"
     files = {folder: file for folder, file in files.items() if storage.is_local(folder)}
     try:
         if run_url in files:

@@ -19,8 +19,11 @@ _NEEDED = {"raylet": "raylet", "gcs_server": "GCS"}
 
 
 @contextmanager
-def watched() -> Iterator[None]:
-    """End this process in one line, with exit code 1 and with all that it started, when Ray's raylet or GCS ends."""
+def watched(then: str = "the same command goes on from the last checkpoint") -> Iterator[None]:
+    """End this process in one line, with exit code 1 and with all that it started, when Ray's raylet or GCS ends.
+
+    `then` is what the line says of it.
+    """
     import ray
 
     node = ray._private.worker._global_node
@@ -34,7 +37,7 @@ def watched() -> Iterator[None]:
         while not over.wait(_LOOK_SECONDS):
             for name, process in processes.items():
                 if process.poll() is not None and not over.is_set():
-                    _end(name, process.returncode, sessions)
+                    _end(name, process.returncode, sessions, then)
 
     threading.Thread(target=watch, daemon=True, name="watch").start()
     try:
@@ -43,10 +46,10 @@ def watched() -> Iterator[None]:
         over.set()
 
 
-def _end(name: str, code: int, sessions: set[int]) -> None:
+def _end(name: str, code: int, sessions: set[int], then: str) -> None:
     """`sessions` are those of Ray's processes: what a lost raylet had started is in its session, and nobody's child."""
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    line = f"dmgan: Ray's {name} {how}; the same command goes on from the last checkpoint\n"
+    line = f"dmgan: Ray's {name} {how}; {then}\n"
     os.write(sys.stderr.fileno(), line.encode())
     # Nothing that Ray writes about it from here on is for people.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -15,6 +15,7 @@ from dmgan.config import Config, ConfigError
 from dmgan.evaluation.protocol import checksum
 from dmgan.evaluation.record import Evaluation, read_evaluation
 from dmgan.model.generator import Generator
+from dmgan.runs.checkpoints import load_averaged
 from dmgan.runs.run import Run
 from dmgan.training.engine import EngineState
 
@@ -50,10 +51,12 @@ def candidate(config: Config, run: Run, step: int | None = None) -> Candidate:
     weights, trained = config.evaluate.weights, run.trained_steps()
     if weights == "ema" and step in (None, trained):
         generator, step = run.load_generator(), trained
+    elif weights == "ema" and step is not None:
+        generator = load_averaged(run, step)
     else:
         step = trained if step is None else step
         generator = build_generator(run.read_config().model)
-        generator.load_state_dict(_weights(run, step, weights))
+        generator.load_state_dict(_trained_weights(run, step))
         generator = generator.eval().requires_grad_(False)
     tensors = {key: tensor.contiguous() for key, tensor in generator.state_dict().items()}
     own = hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()
@@ -61,15 +64,14 @@ def candidate(config: Config, run: Run, step: int | None = None) -> Candidate:
     return Candidate(generator, step, weights, own, encoders, checksum(config, encoders, own))
 
 
-def _weights(run: Run, step: int, weights: str) -> dict[str, Tensor]:
+def _trained_weights(run: Run, step: int) -> dict[str, Tensor]:
+    """Those that training goes on with, which are not averaged."""
     checkpoints = Checkpoints(run)
     states = {state.step: (name, state) for name, state in checkpoints.states("train")}
     if step not in states:
         there = ", ".join(map(str, sorted(states))) or "none"
         raise ConfigError(f"{run.path('checkpoints')}: no checkpoint of step {step}; there are: {there}")
     name, state = states[step]
-    if weights == "ema":
-        return dict(safetensors.torch.load(checkpoints.read(name, "average.safetensors", state)))
     return EngineState.from_bytes(checkpoints.read(name, "generator.safetensors", state)).weights
 
 

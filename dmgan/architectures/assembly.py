@@ -35,7 +35,7 @@ def build_gan_discriminators(model: Model) -> nn.Module:
 
 def gan_training(config: Config, encoders: Encoders, make_engine: MakeEngine, device: torch.device) -> GanTraining:
     """The GAN's training from the start, with frozen `encoders` that are on the device."""
-    keep_folded(encoders)
+    keep_folded(encoders, _computed_in(config))
     fast_settings(config, device)
     train, optimizer = config.train, config.optimizer
     betas = (optimizer.beta1, optimizer.beta2)
@@ -61,6 +61,10 @@ def gan_training(config: Config, encoders: Encoders, make_engine: MakeEngine, de
     )
 
 
+def _computed_in(config: Config) -> torch.dtype | None:
+    return torch.bfloat16 if config.train.precision == "bfloat16" else None
+
+
 def damsm_training(
     config: Config,
     ids: int,
@@ -73,6 +77,7 @@ def damsm_training(
     fast_settings(config, device)
     options = config.pretrain
     encoders = build_encoders(config.model, ids, options.dropout, inception_weights).to(device).train()
+    keep_folded(encoders, _computed_in(config))
     engine = make_engine(
         batch_statistics(encoders, config.train.batch_statistics),
         lr=options.lr,

@@ -47,7 +47,7 @@ class MatchingAware(GanTraining):
         n = len(text.sentence)
         judged, wrong_weight = self.judge(real, fake, text)
         assert wrong_weight is not None  # `check` sees to it
-        ((_, conditional),) = judged
+        conditional = judged[0][1].float()
         wrong = wrong_weight * as_generated(conditional[2 * n :])
         loss = as_real(conditional[:n]) + (wrong + as_generated(conditional[n : 2 * n])) / 2
         return {"discriminator_0": loss}, {"accuracy_0": told_apart(conditional[:n], conditional[n : 2 * n])}

@@ -12,16 +12,14 @@ from pathlib import Path
 
 from cluster.driver.submitted import INSTALL, output_folder
 from datasets import storage
-from datasets.documents import short
 from datasets.errors import UserError
 from dmgan.config import Config, ConfigError, SourcedConfig, absolute_paths, load_sourced, presets
 from dmgan.runs.catalog import existing
-from dmgan.runs.folder import RunFolder
+from dmgan.runs.folder import RunFolder, check_name
 
 __all__ = [
     "Command",
     "InstallError",
-    "check_name",
     "check_no_sweep",
     "configuration",
     "installed",
@@ -99,12 +97,6 @@ def run_folder(options: argparse.Namespace, *, sweep: bool = False, there: bool 
 def runs_url(options: argparse.Namespace) -> str:
     """Where runs live. Absolute: Ray's workers have other working directories."""
     return storage.absolute(output_folder(options.storage))
-
-
-def check_name(name: str, flag: str = "--name ") -> None:
-    """A run is a folder below the storage, of one name or some: those of a sweep's trials. Raises ConfigError."""
-    if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")) or set(name) & set("?#\\"):
-        raise ConfigError(f"{flag}{short(repr(name))}: expected a name such as birds, below the storage")
 
 
 def check_no_sweep(run: RunFolder) -> None:

@@ -9,6 +9,7 @@ from dmgan.cli.generate import GENERATE
 from dmgan.cli.pretrain import PRETRAIN
 from dmgan.cli.report import REPORT
 from dmgan.cli.runs import RUNS
+from dmgan.cli.serve import SERVE
 from dmgan.cli.train import TRAIN
 from dmgan.cli.tune import TUNE
 
@@ -21,6 +22,7 @@ COMMANDS: dict[str, Command] = {
     "generate": GENERATE,
     "tune": TUNE,
     "report": REPORT,
+    "serve": SERVE,
     "runs": RUNS,
     "config": CONFIG,
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from dmgan.cli.command import check_name, check_no_sweep, configuration, run_folder, runs_url
+from dmgan.cli.command import check_no_sweep, configuration, run_folder, runs_url
 from dmgan.config import Config, ConfigError, keys_with
 from dmgan.runs.catalog import existing
-from dmgan.runs.folder import ORIGIN, RunFolder
+from dmgan.runs.folder import ORIGIN, RunFolder, check_name
 
 __all__ = ["Origin", "check_goes_on", "new_run_from"]
 

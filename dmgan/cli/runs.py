@@ -9,10 +9,10 @@ import sys
 from datasets import storage
 from datasets.storage.lease import holder_of
 from datasets.storage.usage import usage
-from dmgan.cli.command import Command, check_name, installed, runs_url, storage_flag
+from dmgan.cli.command import Command, installed, runs_url, storage_flag
 from dmgan.config import ConfigError
 from dmgan.runs.catalog import Entry, entries, existing
-from dmgan.runs.folder import LEASE, RunFolder
+from dmgan.runs.folder import LEASE, RunFolder, check_name
 
 __all__ = ["RUNS"]
 

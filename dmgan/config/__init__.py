@@ -19,6 +19,7 @@ from dmgan.config.load import (
 )
 from dmgan.config.model import Model
 from dmgan.config.schema import Config, keys_with, known_keys
+from dmgan.config.serving import Serve
 from dmgan.config.text import Text
 from dmgan.config.training import Objective, Optimizer, Pretrain, Samples, Train
 from dmgan.config.tune import Tune
@@ -35,6 +36,7 @@ __all__ = [
     "Optimizer",
     "Pretrain",
     "Samples",
+    "Serve",
     "SourcedConfig",
     "Text",
     "Train",

@@ -14,6 +14,7 @@ from dmgan.config.data import Data
 from dmgan.config.evaluation import Evaluate
 from dmgan.config.keys import Role, Section, key
 from dmgan.config.model import Model
+from dmgan.config.serving import Serve
 from dmgan.config.text import Text
 from dmgan.config.training import Objective, Optimizer, Pretrain, Samples, Train
 from dmgan.config.tune import Tune
@@ -38,6 +39,7 @@ class Config(Section):
     deepspeed: DeepSpeed = DeepSpeed()
     evaluate: Evaluate = Evaluate()
     tune: Tune = Tune()
+    serve: Serve = Serve()
 
     @model_validator(mode="after")
     def _parts_are_workers(self) -> Config:

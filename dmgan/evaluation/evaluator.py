@@ -17,6 +17,7 @@ from datasets.captions import load_captions
 from datasets.manifest import load_manifest
 from datasets.stream import open_images
 from dmgan.config import Config
+from dmgan.drawing.request import normal_draws
 from dmgan.evaluation.features import DAMSM, DamsmFeatures, FidelityFeatures
 from dmgan.evaluation.metrics import Part
 from dmgan.evaluation.metrics.r_precision import Distractors, matching_scores
@@ -33,6 +34,7 @@ from dmgan.training.batch import caption_tensors
 __all__ = ["CaptionEncoder", "Evaluator", "UnseenCaptions"]
 
 _ENCODED_TOGETHER = 512
+_MATCHED_TOGETHER = 256  # images, each with its distractors' sentences
 
 
 class UnseenCaptions:
@@ -119,9 +121,10 @@ class Evaluator:
             images.append(self.images(indices))
             if save_images is not None:
                 _save(images[-1], indices, save_images)
-            columns.append(self.judge(images[-1], indices))
-        features, logits, matching, found = (torch.cat(column) for column in zip(*columns, strict=True))
+            columns.append(self.judge(images[-1]))
+        features, logits, codes = (torch.cat(column) for column in zip(*columns, strict=True))
         whole = np.arange(first, last)
+        matching, found = self.match(codes, whole)
         part = Part(
             indices=whole,
             images=torch.cat(images),
@@ -133,10 +136,10 @@ class Evaluator:
         )
         return {name: metric.generated(part, self.settings) for name, metric in self.metrics.items()}
 
-    def judge(self, images: Tensor, indices: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of uint8 images: features, logits, and their match with their captions against the distractors'."""
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of uint8 images: features, logits, and DAMSM's codes."""
         codes = self.codes(images)
-        return *self.features(images, codes), *self.match(codes, indices)
+        return *self.features(images, codes), codes
 
     @torch.no_grad()
     def codes(self, images: Tensor) -> Tensor:
@@ -151,22 +154,28 @@ class Evaluator:
             return self.encoder.fidelity(images)
         return self._damsm(self.codes(images) if codes is None else codes)
 
-    def match(self, codes: Tensor, indices: range) -> tuple[Tensor, Tensor]:
+    def match(self, codes: Tensor, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """Matching scores (N,) of the images' codes (N, N_w), and whether R-precision counts them (N,)."""
         captions, distinct = self.captions.of(indices), self.encoder.distinct
-        own_classes, own_texts = self.captions.classes[captions].tolist(), distinct[captions].tolist()
-        drawn = zip(indices, own_classes, own_texts, strict=True)
-        wrong = np.stack([self._distractors.of(*each) for each in drawn])
-        own, others = (torch.from_numpy(distinct[numbers]).to(self.device) for numbers in (captions, wrong))
-        return matching_scores(codes, self._unit_sentences[own], self._unit_sentences[others])
+        parts = []
+        for start in range(0, len(indices), _MATCHED_TOGETHER):
+            part = slice(start, start + _MATCHED_TOGETHER)
+            own, classes = distinct[captions[part]], self.captions.classes[captions[part]]
+            wrong = distinct[self._distractors.of(indices[part], classes, own)]
+            sentences = (
+                F.embedding(torch.from_numpy(each).to(self.device), self._unit_sentences) for each in (own, wrong)
+            )
+            parts.append(matching_scores(codes[part], *sentences))
+        matching, found = (torch.cat(column) for column in zip(*parts, strict=True))
+        return matching, found
 
     @torch.no_grad()
     def images(self, indices: Sequence[int]) -> Tensor:
         """The generated images `indices`: uint8 (N, 3, H, W)."""
         dims = (self.generator.noise_dim, self.generator.condition_dim)
         seed = self.config.evaluate.seed
-        draws = [torch.randn(sum(dims), generator=torch.Generator().manual_seed(seed_of(seed, k))) for k in indices]
-        noise, eps = torch.stack(draws).to(self.device).split(dims, dim=1)
+        draws = normal_draws([seed_of(seed, k) for k in indices], sum(dims))
+        noise, eps = draws.to(self.device).split(dims, dim=1)
         chosen = torch.from_numpy(self.encoder.distinct[self.captions.of(indices)])
         ids = self.encoder.ids[chosen].to(self.device)
         words, sentence = self.encoder.encoders.text(ids, self.encoder.lengths[chosen])

@@ -44,15 +44,19 @@ class Discriminators(nn.ModuleList):
         logits = []
         for module, image in zip(self, images, strict=True):
             discriminator: Any = module
-            features = torch.cat([discriminator(part) for part in image.chunk(parts)])
+            features = _joined([discriminator(part) for part in image.chunk(parts)])
             pairs = list(zip(features.chunk(parts), sentences.chunk(parts), strict=True))
             if wrong_sentences is not None:
                 pairs.append((features[: len(wrong_sentences)], wrong_sentences))
             if parts == 1:
-                pairs = [(torch.cat([f for f, _ in pairs]), torch.cat([s for _, s in pairs]))]
-            conditional = torch.cat([discriminator.conditional(*pair) for pair in pairs])
+                pairs = [(_joined([f for f, _ in pairs]), _joined([s for _, s in pairs]))]
+            conditional = _joined([discriminator.conditional(*pair) for pair in pairs])
             logits.append((discriminator.unconditional(features), conditional))
         return logits
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Encoders(nn.Module):

@@ -52,9 +52,8 @@ class UpsamplingConv2d(WideConv2d):
 
 def _copied(weight: Tensor) -> Tensor:
     """The transposed convolution (C_in, C_out, 4, 4) of the 3×3 weight (C_out, C_in, 3, 3) after nearest ×2."""
-    wide = F.pad(weight.flip(2, 3), (1, 1, 1, 1))
-    tall = wide[:, :, :-1] + wide[:, :, 1:]
-    return (tall[..., :-1] + tall[..., 1:]).transpose(0, 1).contiguous()
+    sums = F.avg_pool2d(weight.transpose(0, 1), 2, stride=1, padding=1, divisor_override=1)
+    return sums.flip(2, 3)
 
 
 def in_fast_format(x: Tensor) -> Tensor:

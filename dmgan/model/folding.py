@@ -51,9 +51,10 @@ class _Folded(nn.Module):
         self.register_buffer("kept_bias", None, persistent=False)
 
     @torch.no_grad()
-    def keep(self) -> None:
+    def keep(self, dtype: torch.dtype | None) -> None:
         scale, shift = self.bn()
-        self.kept_weight, self.kept_bias = self.conv.folded(scale), shift
+        dtype = dtype or shift.dtype
+        self.kept_weight, self.kept_bias = self.conv.folded(scale).to(dtype), shift.to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.kept_weight is None:
@@ -77,8 +78,12 @@ def fold_batch_norms(network: nn.Module) -> None:
             fold_batch_norms(part)
 
 
-def keep_folded(network: nn.Module) -> None:
-    """Let the folded parts of `network`, whose weights change no more, fold once and not at every forward."""
+def keep_folded(network: nn.Module, dtype: torch.dtype | None = None) -> None:
+    """Let the folded parts of `network`, whose weights change no more, fold once and not at every forward.
+
+    They stay in their precision or go into `dtype`. With a reduced one every forward must be within its autocast, which
+    then rounds no weight again.
+    """
     for part in network.modules():
         if isinstance(part, _Folded):
-            part.keep()
+            part.keep(dtype)

@@ -35,9 +35,12 @@ __all__ = [
 def address(keys: Tensor, image: Tensor, mask: Tensor) -> Tensor:
     """Eq. 4: α (B, T, H, W), the similarity of each pixel to each memory slot, softmax over the real words.
 
-    keys (B, N_r, T), image (B, N_r, H, W), mask (B, T, 1, 1) or (B, T, H, W) true where there is no word.
+    keys (B, N_r, T), image (B, N_r, H, W), mask (B, T, 1, 1) or (B, T, H, W) true where there is no word. A mask of
+    float numbers is the logarithm of each word's share, as between two captions, −∞ where there is no word.
     """
     logits = torch.einsum("bct,bchw->bhwt", keys, image).permute(0, 3, 1, 2)
+    if mask.is_floating_point():
+        return (logits + mask).softmax(dim=1)
     return logits.masked_fill(mask, float("-inf")).softmax(dim=1)
 
 

@@ -50,7 +50,7 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         divided, left, right, inverse = (ctx.saved_tensors[i * ctx.count :][: ctx.count] for i in range(4))
-        along = torch.stack([(grad * weight).sum() for grad, weight in zip(grads, divided, strict=True)]).neg()
+        along = torch.stack([grad.flatten().dot(w.flatten()) for grad, w in zip(grads, divided, strict=True)]).neg()
         scaled = torch._foreach_mul([*left], [*along.unbind()])
         rows = [grad.flatten(1) for grad in grads]
         sums = [torch.addr(row, u, v) for row, u, v in zip(rows, scaled, right, strict=True)]

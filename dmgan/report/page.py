@@ -90,7 +90,8 @@ def _word_rows(samples: FixedSamples, output: GeneratorOutput) -> list[dict[str,
         return rows
     for row in range(min(_WORD_ROWS, len(samples.captions))):
         words = samples.words(row)
-        for i, stage in enumerate(top_words(output, row, words)):
+        reading = [weights[row].mean((1, 2)) for weights in output.attention]
+        for i, stage in enumerate(top_words(reading, [gates[row, 0] for gates in output.writing_gates], words)):
             image = to_array(output.images[i + 1][row : row + 1])[0]
             attention = output.attention[i][row].cpu().numpy()
             rows.append(

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 
 from datasets import storage
-from datasets.documents import DocumentError, first_problem, parse_yaml
+from datasets.documents import DocumentError, first_problem, parse_yaml, short
 from dmgan.config import Config, ConfigError, Model, parse_config
 from dmgan.runs.metrics import MetricsLine
 
-__all__ = ["LEASE", "LIVE_REPORT", "ORIGIN", "GeneratorRecord", "RunFolder", "generator_json"]
+__all__ = ["LEASE", "LIVE_REPORT", "ORIGIN", "GeneratorRecord", "RunFolder", "check_name", "generator_json"]
 
 LEASE = ".lease.json"  # of whoever works on the run
 LIVE_REPORT = ".report-of-a-training"  # where report.html is of a training that goes on
@@ -119,3 +119,9 @@ def not_there(path: str, command: str) -> str:
 def generator_json(config: Config, step: int, steps: int) -> bytes:
     """What stands beside generator.safetensors: its model, after `step` of `steps`."""
     return GeneratorRecord(step=step, steps=steps, model=config.model).model_dump_json(indent=2).encode()
+
+
+def check_name(name: str, flag: str = "--name ") -> None:
+    """A run is a folder below the storage, of one name or some: those of a sweep's trials. Raises ConfigError."""
+    if not name.isprintable() or any(part in ("", ".", "..") for part in name.split("/")) or set(name) & set("?#\\"):
+        raise ConfigError(f"{flag}{short(repr(name))}: expected a name such as birds, below the storage")

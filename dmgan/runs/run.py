@@ -14,7 +14,7 @@ from dmgan.architectures import build_gan_discriminators, build_generator
 from dmgan.config import Config, ConfigError
 from dmgan.model.build import Encoders, build_encoders
 from dmgan.model.generator import Generator
-from dmgan.model.text_encoders import read_tokenizer
+from dmgan.model.text_encoders import read_tokenizer, text_encoders
 from dmgan.model.tokenizers import Tokenizer
 from dmgan.runs.folder import GeneratorRecord, RunFolder, generator_json, not_there
 
@@ -46,6 +46,15 @@ class Run(RunFolder):
         with self._well_formed("encoders.safetensors"):
             encoders.load_state_dict(_finite(safetensors.torch.load(tensors)))
         return encoders.eval().requires_grad_(False)
+
+    def load_text_encoder(self, config: Config) -> nn.Module:
+        """The text encoder alone, frozen and in evaluation mode."""
+        tensors = self._needed("encoders.safetensors", "pretrain")
+        text = text_encoders.get(config.model.text_encoder).build(config.model, len(self.read_tokenizer(config)), 0.0)
+        with self._well_formed("encoders.safetensors"):
+            saved = _finite(safetensors.torch.load(tensors))
+            text.load_state_dict({k.removeprefix("text."): v for k, v in saved.items() if k.startswith("text.")})
+        return text.eval().requires_grad_(False)
 
     def save_generator(self, generator: nn.Module, config: Config, step: int, steps: int) -> None:
         """The averaged generator after `step` of `steps`."""

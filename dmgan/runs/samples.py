@@ -80,16 +80,23 @@ def sample_captions(config: Config) -> list[str]:
     return list(chosen.values())[::step][: FixedSamples.ROWS]
 
 
-def caption_grid(captions: Sequence[str], rows: Sequence[Sequence[np.ndarray]], cell: int = 128) -> bytes:
-    """A PNG with one row a caption: its text and its images (h, w, 3), each enlarged to at least `cell` pixels."""
+def caption_grid(
+    captions: Sequence[str], rows: Sequence[Sequence[np.ndarray]], cell: int = 128, columns: Sequence[str] = ()
+) -> bytes:
+    """A PNG with one row a caption: its text and its images (h, w, 3), each enlarged to at least `cell` pixels.
+
+    `columns` are texts above the images.
+    """
     cell = max(cell, *(image.shape[0] for row in rows for image in row))
     font, gap, text_width = ImageFont.load_default(size=13), 6, 210
-    columns = max(len(row) for row in rows)
-    width, height = text_width + columns * (cell + gap), len(rows) * (cell + gap) + gap
-    picture = Image.new("RGB", (width, height), "white")
+    header = 24 if columns else 0
+    width = text_width + max(len(row) for row in rows) * (cell + gap)
+    picture = Image.new("RGB", (width, header + len(rows) * (cell + gap) + gap), "white")
     pen = ImageDraw.Draw(picture)
+    for c, column in enumerate(columns):
+        pen.text((text_width + c * (cell + gap), gap), column[: cell // 7], fill="black", font=font)
     for r, (caption, images) in enumerate(zip(captions, rows, strict=True)):
-        top = gap + r * (cell + gap)
+        top = header + gap + r * (cell + gap)
         pen.multiline_text((gap, top + 4), "\n".join(textwrap.wrap(caption, 30)), fill="black", font=font, spacing=5)
         for c, pixels in enumerate(images):
             image = Image.fromarray(pixels).resize((cell, cell), Image.Resampling.NEAREST)

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
-
-from dmgan.model.generator import GeneratorOutput
 
 __all__ = ["Word", "top_words"]
 
 Word = tuple[int, str, float]  # position in the caption, word, value
 
 
-def top_words(out: GeneratorOutput, row: int, words: Sequence[str], count: int = 5) -> list[dict[str, list[Word]]]:
-    """For caption `row`, per refinement: the words written with the widest gate and read by the most pixels.
+def top_words(
+    reading: Sequence[Tensor | np.ndarray], writing: Sequence[Tensor | np.ndarray], words: Sequence[str], count: int = 5
+) -> list[dict[str, list[Word]]]:
+    """Of a caption, per refinement: the words written with the widest gate and read by the most pixels.
 
-    `words` are the caption's. Under "written" the writing gate g_w of each word (0…1; absent without that gate), under
-    "read" the mean over pixels of its weight α (the weights of all words sum to 1).
+    `words` are the caption's, T of them. `reading` has for each refinement the mean over pixels of each word's weight α
+    (T,), which goes under "read" (the weights of all words sum to 1), and `writing` its writing gate g_w (T,), 0…1,
+    which goes under "written"; it is empty without that gate.
     """
     result = []
-    for i, attention in enumerate(out.attention):
-        stage = {"read": _top(attention[row].mean(dim=(1, 2)), words, count)}
-        if out.writing_gates:
-            stage["written"] = _top(out.writing_gates[i][row, 0], words, count)
+    for i, weights in enumerate(reading):
+        stage = {"read": _top(weights, words, count)}
+        if writing:
+            stage["written"] = _top(writing[i], words, count)
         result.append(stage)
     return result
 
 
-def _top(values: Tensor, words: Sequence[str], count: int) -> list[Word]:
-    values = values.detach()
-    order = values[: len(words)].argsort(descending=True)[:count]
-    return [(int(i), words[int(i)], float(values[i])) for i in order]
+def _top(values: Tensor | np.ndarray, words: Sequence[str], count: int) -> list[Word]:
+    values = values.detach() if isinstance(values, Tensor) else values
+    found = [float(value) for value in values[: len(words)]]
+    order = sorted(range(len(found)), key=lambda t: -found[t])[:count]
+    return [(t, words[t], found[t]) for t in order]

@@ -148,18 +148,17 @@ class GanTraining:
         """
         n = len(text.sentence)
         judged, wrong_weight = self.judge(real, fake, text)
-        losses, accuracy = {}, {}
-        for i, (unconditional, conditional) in enumerate(judged):
-            accuracy[f"accuracy_{i}"] = told_apart(unconditional[:n], unconditional[n:])
-            losses[f"discriminator_{i}"] = discriminator_loss(
-                unconditional[:n],
-                conditional[:n],
-                unconditional[n:],
-                conditional[n : 2 * n],
-                None if wrong_weight is None else conditional[2 * n :],
-                1.0 if wrong_weight is None else wrong_weight,
-            )
-        return losses, accuracy
+        unconditional, conditional = _of_all(judged)
+        losses = discriminator_loss(
+            unconditional[:, :n],
+            conditional[:, :n],
+            unconditional[:, n:],
+            conditional[:, n : 2 * n],
+            None if wrong_weight is None else conditional[:, 2 * n :],
+            1.0 if wrong_weight is None else wrong_weight,
+        )
+        accuracy = told_apart(unconditional[:, :n], unconditional[:, n:])
+        return by_stage("discriminator", losses), by_stage("accuracy", accuracy)
 
     def generator_losses(
         self, discriminators: nn.Module, fake: GeneratorOutput, text: Text
@@ -169,10 +168,7 @@ class GanTraining:
         with self.autocast():
             judged = discriminators(fake.images, text.sentence)
             regions, code = self.encoders.image(fake.images[-1])
-        losses = {
-            f"generator_{i}": generator_loss(unconditional, conditional, self.objective.generator_weight)
-            for i, (unconditional, conditional) in enumerate(_float(judged))
-        }
+        losses = by_stage("generator", generator_loss(*_of_all(judged), self.objective.generator_weight))
         losses["conditioning"] = conditioning_loss(fake.mu.float(), fake.logvar.float(), self.objective.conditioning)
         losses["words"], losses["sentence"] = matching_losses(regions.float(), code.float(), text, self.objective)
         weights = {"conditioning": self.objective.lambda_ca}
@@ -189,12 +185,17 @@ class GanTraining:
         parts = 1 if self.objective.one_forward else 2
         with self.autocast():
             judged = self.discriminators(both, torch.cat([text.sentence, text.sentence]), wrong, parts)
-        return _float(judged), weight
+        return judged, weight
 
 
 def told_apart(real: Tensor, fake: Tensor) -> Tensor:
-    """The share of real and of generated images, by their logits (b,), that a discriminator tells apart."""
-    return (real > 0).float().mean() / 2 + (fake < 0).float().mean() / 2
+    """The share of real and of generated images, by their logits (…, b), that each discriminator tells apart: (…)."""
+    return (real > 0).float().mean(-1) / 2 + (fake < 0).float().mean(-1) / 2
+
+
+def by_stage(name: str, values: Tensor) -> dict[str, Tensor]:
+    """NAME_0, NAME_1, … of values (stages,)."""
+    return {f"{name}_{i}": value for i, value in enumerate(values.unbind())}
 
 
 @torch.no_grad()
@@ -207,8 +208,10 @@ def diversity(fake: Tensor, real: Tensor) -> Tensor:
     return of_fake / of_real.clamp_min(1e-6)
 
 
-def _float(judged: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    return [(unconditional.float(), conditional.float()) for unconditional, conditional in judged]
+def _of_all(judged: list[Logits]) -> tuple[Tensor, Tensor]:
+    """Unconditional and conditional logits of all discriminators, each (stages, images), in float32."""
+    unconditional, conditional = (torch.stack(logits).float() for logits in zip(*judged, strict=True))
+    return unconditional, conditional
 
 
 def _wrong_sentences(sentence: Tensor, over: str) -> tuple[Tensor, float]:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,7 +17,7 @@ __all__ = ["as_generated", "as_real", "conditioning_loss", "discriminator_loss",
 
 
 def generator_loss(unconditional: Tensor, conditional: Tensor, weight: float = 0.5) -> Tensor:
-    """Eq. 11 from the logits (B,) of one discriminator on generated images; the released code's `weight` is 1."""
+    """Eq. 11 from logits (…, B) of generated images, of each discriminator: (…). The released code's `weight` is 1."""
     return weight * (as_real(unconditional) + as_real(conditional))
 
 
@@ -30,7 +29,7 @@ def discriminator_loss(
     conditional_wrong: Tensor | None = None,
     wrong_weight: float = 1.0,
 ) -> Tensor:
-    """Eq. 12 from logits (B,) of one discriminator.
+    """Eq. 12 from logits (…, B), of each discriminator: (…).
 
     `conditional_wrong`, the logits of real images with another image's sentence, is not in the paper; with it the
     terms are weighed as in the released code: (real terms)/2 + (fake and wrong terms)/3. `wrong_weight` is this
@@ -53,10 +52,10 @@ def conditioning_loss(mu: Tensor, logvar: Tensor, reduction: str = "mean") -> Te
 
 
 def as_real(logits: Tensor) -> Tensor:
-    """−E log D of logits (B,) that are to say real."""
-    return F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+    """−E log D of logits (…, B) that are to say real: (…)."""
+    return -F.logsigmoid(logits).mean(-1)
 
 
 def as_generated(logits: Tensor) -> Tensor:
-    """−E log(1 − D) of logits (B,) that are to say generated."""
-    return F.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits))
+    """−E log(1 − D) of logits (…, B) that are to say generated: (…)."""
+    return -F.logsigmoid(-logits).mean(-1)

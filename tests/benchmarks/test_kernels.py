@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 import torch
 
 from benchmarks.fake_gpu import HostWaitsError, on_fake_gpu
-from benchmarks.kernels import Kernels, damsm_kernels, gan_kernels
+from benchmarks.kernels import Kernels, damsm_kernels, gan_kernels, main
 from tests.small import SMALL
 
 pytestmark = pytest.mark.skipif(
@@ -63,3 +64,14 @@ def test_what_waits_is_found_and_what_starts_no_kernel_is_not_counted() -> None:
     with pytest.raises(HostWaitsError, match="asks for a tensor's contents"):
         on_fake_gpu(chooses_by_contents)
     assert on_fake_gpu(counts) == {"add": 1, "sum": 1}
+
+
+def test_the_table_of_a_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    """The released sizes at the paper's batch: docs/speed.md gives these numbers."""
+    assert main(["--preset", "cub", "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = json.loads(lines[-1])
+    assert found["train"]["float32"] <= 1428 and found["train"]["bfloat16"] <= 1765
+    assert found["pretrain"]["float32"] <= 402 and found["pretrain"]["bfloat16"] <= 413
+    assert lines[2].startswith(f"| train | float32 | {found['train']['float32']:,} | ")
+    assert main(["--preset", "cubs"]) == 2

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.released_networks import ReleasedDiscriminator, ReleasedGenerator
+from benchmarks.released_pretraining import ReleasedPretraining
 from benchmarks.released_procedure import ReleasedTraining, judged
 from benchmarks.training import main
-from dmgan.architectures import gan_training
+from dmgan.architectures import damsm_training, gan_training
 from dmgan.config import Model, load_config
 from dmgan.model.build import build_encoders
 from dmgan.reference import export, load_generator
@@ -116,6 +117,21 @@ def test_steps_of_the_released_procedure_and_of_ours_give_equal_losses(
             return
         # Adam makes whole steps out of the rounding of gradients near 0, hence more after the first.
         assert max(apart.values()) < (closeness if number == 0 else 1e-3), apart
+
+
+def test_steps_of_the_released_pretraining_and_of_ours_give_equal_losses() -> None:
+    config = load_config("cub-released", [*TINY, "pretrain.dropout=0", "model.align_corners=true"])
+    torch.manual_seed(0)
+    ours = damsm_training(config, 20, plain_engine, CPU, steps=10)
+    for part in ours.encoders.module.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(part.weight)
+    theirs = ReleasedPretraining(config, ours, CPU)
+    given = sorted_batch(4, 64)
+    for number in range(3):
+        released, found = theirs.step(given, number), ours.step(given, number).losses
+        assert released.keys() == found.keys()
+        assert all(float(found[name]) == pytest.approx(float(value), rel=1e-4) for name, value in released.items())
 
 
 @pytest.mark.distributed

@@ -40,7 +40,7 @@ def trials(sweep: Run) -> list[Trial]:
 
 
 def wait_for(process: subprocess.Popen[Any], log: Path, what: Any) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not what():
         assert process.poll() is None and time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)

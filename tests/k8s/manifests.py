@@ -17,10 +17,14 @@ OVERLAYS = sorted(
     for path in (ROOT / "k8s").rglob("kustomization.yaml")
     if "kind: Component" not in path.read_text() and path.parent.name != "base"
 )
-JOBS = [name for name in OVERLAYS if name.startswith("overlays/") and name.count("/") == 1]
+SERVICES = ["overlays/serve"]
+JOBS = [name for name in OVERLAYS if name.startswith("overlays/") and name.count("/") == 1 and name not in SERVICES]
 CLUSTERS = [name for name in OVERLAYS if name.endswith("/cluster")]
 
 Object = dict[str, Any]
+
+# Where a kind has the specification of its Ray cluster.
+_CLUSTER_OF = {"RayCluster": "", "RayJob": "rayClusterSpec", "RayService": "rayClusterConfig"}
 
 
 @cache
@@ -52,10 +56,11 @@ def named(each: Object) -> str:
 
 def ray_cluster_spec(objects: list[Object]) -> Object:
     for each in objects:
-        if each["kind"] in ("RayCluster", "RayJob"):
+        if each["kind"] in _CLUSTER_OF:
             spec: Object = each["spec"]
-            return spec if each["kind"] == "RayCluster" else spec["rayClusterSpec"]
-    raise AssertionError("neither a RayCluster nor a RayJob")
+            name = _CLUSTER_OF[each["kind"]]
+            return spec[name] if name else spec
+    raise AssertionError(f"none of {', '.join(_CLUSTER_OF)}")
 
 
 def pod_templates(value: Any, path: str = "") -> Iterator[tuple[str, Object]]:
@@ -77,7 +82,7 @@ def containers(each: Object) -> Iterator[tuple[str, Object]]:
         for kind in ("containers", "initContainers"):
             for container in template["spec"].get(kind, ()):
                 yield f"{named(each)}{path}.{container['name']}", container
-    if each["kind"] in ("RayCluster", "RayJob") and (options := ray_cluster_spec([each]).get("autoscalerOptions")):
+    if each["kind"] in _CLUSTER_OF and (options := ray_cluster_spec([each]).get("autoscalerOptions")):
         yield f"{named(each)}.autoscaler", options
 
 

@@ -19,6 +19,7 @@ from tests.k8s.manifests import (
     JOBS,
     OVERLAYS,
     ROOT,
+    SERVICES,
     Object,
     amount,
     build,
@@ -33,16 +34,18 @@ from tests.k8s.validation import problems
 
 RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]  # type: ignore[index]
 LOOKS_SECRET = re.compile(r"\b(AKIA|ghp_|sk-)\w{8,}|-----BEGIN|//[^/\s:]+:[^/\s@]+@")
-# Made by who deploys: docs/walkthrough.md.
+# Made by who deploys: docs/walkthrough.md, docs/serving.md.
 SECRETS = {
     "dmgan-s3": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"},
     "dmgan-redis": {"password"},
+    "dmgan-serve": {"token"},
 }
 
 
 def test_there_are_the_overlays_that_are_promised() -> None:
     assert {"local", "gpu-8", "gpu-64"} == {name.split("/")[1] for name in JOBS}
     assert {"local", "gpu-8", "gpu-64"} == {name.split("/")[1] for name in CLUSTERS}
+    assert set(SERVICES) <= set(OVERLAYS)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -156,7 +159,7 @@ def test_no_secret_is_in_clear(overlay: str) -> None:
             assert not LOOKS_SECRET.search(text), f"{named(each)}{path}"
 
 
-@pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS])
+@pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS, *SERVICES])
 def test_everything_that_is_referred_to_is_there(overlay: str) -> None:
     objects = deployed(overlay)
     maps = {each["metadata"]["name"] for each in objects if each["kind"] == "ConfigMap"}
@@ -183,7 +186,7 @@ def test_everything_that_is_referred_to_is_there(overlay: str) -> None:
         assert options["redisPassword"]["valueFrom"]["secretKeyRef"]["key"] in SECRETS["dmgan-redis"]
 
 
-@pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS])
+@pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS, *SERVICES])
 def test_sizes_agree_with_one_another(overlay: str) -> None:
     """What the schema does not say."""
     spec = ray_cluster_spec(build(overlay))
@@ -259,7 +262,7 @@ def test_kueue_has_room_for_the_run_of_64_gpus() -> None:
     assert quotas[0]["nvidia.com/gpu"] == 0  # or the head would take a GPU node
 
 
-def _allowed(policies: list[Object], to: Object, port: int, namespace: str, labels: Object) -> bool:
+def allowed(policies: list[Object], to: Object, port: int, namespace: str, labels: Object) -> bool:
     """Whether NetworkPolicies let a pod with `labels` of a namespace reach `port` of a pod with the labels `to`."""
 
     def matches(selector: Object, of: Object) -> bool:
@@ -280,7 +283,7 @@ def _allowed(policies: list[Object], to: Object, port: int, namespace: str, labe
     return not applying
 
 
-@pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS])
+@pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS, *SERVICES])
 def test_the_jobs_api_and_the_dashboard_are_private(overlay: str) -> None:
     objects = deployed(overlay)
     policies = [each for each in objects if each["kind"] == "NetworkPolicy"]
@@ -302,7 +305,7 @@ def test_the_jobs_api_and_the_dashboard_are_private(overlay: str) -> None:
         expected.append(("dmgan", submitter, {8265}))
     for namespace, labels, ports in expected:
         for to in (head, worker):
-            reached = {p for p in (6379, 8265, 10001, 8080) if _allowed(policies, to, p, namespace, labels)}
+            reached = {p for p in (6379, 8265, 10001, 8080) if allowed(policies, to, p, namespace, labels)}
             assert reached == ports, (namespace, labels)
     services = [each for each in objects if each["kind"] == "Service"]
     assert all(each["spec"].get("type", "ClusterIP") == "ClusterIP" for each in services)
@@ -335,7 +338,7 @@ def test_no_two_of_what_is_applied_have_an_object_in_common() -> None:
     assert not {each: found for each, found in holders.items() if len(found) > 1}
 
 
-@pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS])
+@pytest.mark.parametrize("overlay", [*JOBS, *CLUSTERS, *SERVICES])
 def test_a_lost_head_is_replaced_and_its_job_submitted_again(overlay: str) -> None:
     """KubeRay 1.7.0: the head pod is made again in the same cluster, and the submitter of K8sJobMode tries again."""
     objects = build(overlay)
@@ -389,7 +392,7 @@ def test_ray_and_seaweedfs_have_one_version_everywhere() -> None:
     import dmgan
 
     tag = f"{dmgan.__version__}-ray{RAY}"
-    for overlay in [*JOBS, *CLUSTERS]:
+    for overlay in [*JOBS, *CLUSTERS, *SERVICES]:
         objects = build(overlay)
         assert ray_cluster_spec(objects)["rayVersion"] == RAY
         suffix = "-cpu" if overlay.startswith("overlays/local") else ""

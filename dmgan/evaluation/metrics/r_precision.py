@@ -11,8 +11,7 @@ from torch import Tensor
 
 from dmgan.evaluation.metrics.folds import fold_of
 from dmgan.evaluation.metrics.metric import Metric, Part, Score, Settings, Sums, Value, metrics
-
-_ATTEMPTS = 1000  # draws again where one says the same as the own caption
+from dmgan.seeds import random_integers
 
 __all__ = ["Distractors", "FoldCounts", "RPrecision", "matching_scores"]
 
@@ -25,23 +24,62 @@ class Distractors:
         self._texts, self._count, self._seed = texts, count, seed
         self._by_class = np.argsort(classes, kind="stable")
         self._sorted = classes[self._by_class]
+        self._said = np.bincount(texts)
+        # How often a class says a text, by the pairs that occur.
+        pairs = classes.astype(np.int64) * len(self._said) + texts
+        self._pairs, self._said_by_class = np.unique(pairs, return_counts=True)
 
-    def of(self, index: int, class_id: int, text: int) -> np.ndarray:
-        """`count` numbers of captions for image `index`: a function of seed and index alone.
+    def of(self, indices: np.ndarray, classes: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        """Captions' numbers (N, count) for images `indices` (N,), whose own captions are of `classes` and say `texts`.
 
-        Raises ValueError where there are fewer.
+        Each row is a function of the seed and its index alone: all sets of `count` captions are equally likely. Raises
+        ValueError where there are fewer captions to choose from.
         """
-        first, last = np.searchsorted(self._sorted, [class_id, class_id + 1])
-        others = len(self._sorted) - (last - first)
-        if others < self._count:
-            raise ValueError(f"R-precision needs {self._count} captions of other classes, the split has {others}")
-        random = np.random.default_rng([self._seed, 3, index])
-        for _ in range(_ATTEMPTS):
-            drawn = random.choice(others, self._count, replace=False)
-            found = self._by_class[drawn + (drawn >= first) * (last - first)]  # past the class's own
-            if not (self._texts[found] == text).any():
-                return found
-        raise ValueError(f"R-precision: nearly all captions of other classes say what image {index}'s own does")
+        first = np.searchsorted(self._sorted, classes, "left")
+        own = np.searchsorted(self._sorted, classes, "right") - first
+        self._check(classes, texts, own)
+        images, others = random_integers(self._seed, indices), len(self._sorted) - own
+
+        def draw(rows: np.ndarray, draws: np.ndarray) -> np.ndarray:
+            """Captions of other classes for the images `rows`, by the numbers of the draws."""
+            places = random_integers(images[rows], draws) % others[rows].astype(np.uint64)
+            past = places >= first[rows].astype(np.uint64)
+            return self._by_class[places.astype(np.int64) + past * own[rows]]
+
+        every = np.arange(len(indices))
+        drawn = draw(every[:, None], np.arange(self._count)[None])
+        again, changed = np.zeros(drawn.shape, np.int64), every
+        while len(changed):
+            # Those that came earlier in their row, or say what the own caption says, are drawn again.
+            row, column = np.nonzero(_repeated(drawn[changed]) | (self._texts[drawn[changed]] == texts[changed, None]))
+            rows = changed[row]
+            again[rows, column] += 1
+            drawn[rows, column] = draw(rows, again[rows, column] * self._count + column)
+            changed = np.unique(rows)
+        return drawn
+
+    def _check(self, classes: np.ndarray, texts: np.ndarray, own: np.ndarray) -> None:
+        others = len(self._sorted) - own
+        if len(others) and others.min() < self._count:
+            raise ValueError(f"R-precision needs {self._count} captions of other classes, the split has {others.min()}")
+        pairs = np.searchsorted(self._pairs, classes.astype(np.int64) * len(self._said) + texts)
+        different = others - (self._said[texts] - self._said_by_class[pairs])
+        if len(different) and different.min() < self._count:
+            raise ValueError(
+                f"R-precision needs {self._count} captions of other classes that do not say what an image's own does, "
+                f"the split has {different.min()} for one of them"
+            )
+
+
+def _repeated(rows: np.ndarray) -> np.ndarray:
+    """Which values of rows (N, C), not negative, stand in their row before already: (N, C)."""
+    bits = rows.shape[1].bit_length()
+    ordered = np.sort((rows << bits) + np.arange(rows.shape[1]), axis=1)
+    values = ordered >> bits
+    row, place = np.nonzero(values[:, 1:] == values[:, :-1])
+    found = np.zeros(rows.shape, bool)
+    found[row, ordered[row, place + 1] & ((1 << bits) - 1)] = True
+    return found
 
 
 def matching_scores(codes: Tensor, own: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

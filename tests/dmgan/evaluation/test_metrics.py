@@ -53,7 +53,7 @@ def test_r_precision_is_the_papers_brute_force() -> None:
     classes = rng.integers(0, 5, 60)
     codes = 3 * sentences + torch.randn(60, 8)
     drawn = Distractors(classes, np.arange(60), 20, seed=3)
-    wrong = np.stack([drawn.of(k, int(classes[k]), k) for k in range(60)])
+    wrong = drawn.of(np.arange(60), classes, np.arange(60))
     expected = []
     for k in range(60):
         assert len(set(wrong[k])) == 20 and (classes[wrong[k]] != classes[k]).all()
@@ -71,18 +71,39 @@ def test_r_precision_is_the_papers_brute_force() -> None:
 
 
 def test_distractors_are_a_function_of_seed_and_image() -> None:
-    classes = np.arange(50) % 5
-    texts = np.arange(50)
-    drawn = Distractors(classes, texts, 10, seed=0)
-    first = drawn.of(4, 0, 0)
-    assert set(drawn.of(5, 0, 0)) != set(first)
-    assert (first == Distractors(classes, texts, 10, seed=0).of(4, 0, 0)).all()
+    classes, texts = np.arange(50) % 5, np.arange(50)
+    images, own = np.array([4, 9, 5]), np.array([0, 11, 0])
+    drawn = Distractors(classes, texts, 10, seed=0).of(images, classes[own], own)
+    for row, (image, caption) in enumerate(zip(images, own, strict=True)):
+        alone = Distractors(classes, texts, 10, seed=0).of(np.array([image]), classes[[caption]], np.array([caption]))
+        assert (alone[0] == drawn[row]).all()
+        assert len(set(drawn[row])) == 10 and (classes[drawn[row]] != classes[caption]).all()
+    assert set(drawn[0]) != set(drawn[2])
+    assert (drawn != Distractors(classes, texts, 10, seed=1).of(images, classes[own], own)).any()
+
+
+def test_distractors_never_say_what_the_own_caption_does() -> None:
+    classes, texts = np.arange(50) % 5, np.arange(50)
     texts[1::5] = 0  # all of class 1 say what caption 0 does
-    among = Distractors(classes, texts, 10, seed=0)
-    assert all(not (texts[among.of(k, 0, 0)] == 0).any() for k in range(20))
-    assert (Distractors(classes, texts, 40, seed=0).of(0, 0, 99) % 5 != 0).all()
-    with pytest.raises(ValueError, match="needs 99 captions of other classes, the split has 40"):
-        Distractors(classes, np.arange(50), 99, seed=0).of(0, 0, 0)
+    drawn, own = Distractors(classes, texts, 30, seed=0), np.zeros(200, np.int64)
+    found = drawn.of(np.arange(200), own, own)
+    # 30 are left of other classes that do not say it: every row is all of them, in some order.
+    assert (np.sort(found) == np.flatnonzero(classes > 1)).all()
+    with pytest.raises(ValueError, match="do not say what an image's own does, the split has 30 for one"):
+        Distractors(classes, texts, 31, seed=0).of(np.arange(2), own[:2], own[:2])
+    with pytest.raises(ValueError, match="99 captions of other classes, the split has 40"):
+        Distractors(classes, np.arange(50), 99, seed=0).of(np.arange(1), own[:1], own[:1])
+
+
+def test_every_caption_is_as_likely_a_distractor() -> None:
+    classes, own = np.arange(30) % 3, np.zeros(20_000, np.int64)
+    found = Distractors(classes, np.arange(30), 7, seed=0).of(np.arange(20_000), own, own)
+    expected = 20_000 * 7 / 20
+    for column in (slice(None), slice(0, 1)):  # wherever in its row
+        counts = np.bincount(found[:, column].ravel(), minlength=30)[classes != 0]
+        chi_square = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
+        assert chi_square < 43.8  # 19 degrees of freedom, 0.1 %
+    assert counts.mean() * 7 == pytest.approx(expected)
 
 
 def test_released_statistics_are_read(tmp_path: Path) -> None:

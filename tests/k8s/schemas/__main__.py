@@ -1,7 +1,8 @@
 """python -m tests.k8s.schemas FOLDER: take the schemas of custom resources from the CRDs in FOLDER, as released.
 
 Those here are of KubeRay 1.7.0 and Kueue 0.19, both under the Apache License 2.0, without descriptions and versions
-that are not stored.
+that are not stored. Except RayService's: it is put together of RayCluster's spec as released and of the fields around
+it that KubeRay's documentation names, so it may lack some; the released CRD, when it is at hand, replaces it.
 """
 
 from __future__ import annotations

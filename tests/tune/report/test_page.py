@@ -181,7 +181,7 @@ def test_it_opens_in_a_browser_without_errors_or_network(page: str, tmp_path: Pa
         [str(CHROMIUM), *flags, "--dump-dom", f"file://{tmp_path / 'page.html'}"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
     )
     found = json.loads(re.findall(r'<pre id="probe">(.*?)</pre>', done.stdout)[0])
     assert found["errors"] == [] and found["requests"] == []
