@@ -52,8 +52,8 @@ class UpsamplingConv2d(WideConv2d):
 
 def _copied(weight: Tensor) -> Tensor:
     """The transposed convolution (C_in, C_out, 4, 4) of the 3×3 weight (C_out, C_in, 3, 3) after nearest ×2."""
-    sums = F.avg_pool2d(weight.transpose(0, 1), 2, stride=1, padding=1, divisor_override=1)
-    return sums.flip(2, 3)
+    means = F.avg_pool2d(weight.transpose(0, 1), 2, stride=1, padding=1)  # each over 4, some of which are padding
+    return 4 * means.flip(2, 3)
 
 
 def in_fast_format(x: Tensor) -> Tensor:
