@@ -43,8 +43,9 @@ class Arguments(BaseModel):
     open: Annotated[bool, Field(description="whether calls need no token: for addresses of this machine alone")] = False
 
 
-def build(arguments: Arguments) -> Application:
+def build(arguments: Arguments | dict[str, object]) -> Application:
     """The application of these runs. Raises ServingError without a token, ConfigError, StorageError."""
+    arguments = Arguments.model_validate(arguments)  # of a Serve config it is a dictionary
     if not arguments.open and read_token() is None:
         raise ServingError(f"{TOKEN}: not set, nor {TOKEN_FILE}; expected the token that callers must have")
     folder = storage.absolute(arguments.storage or os.environ.get("DMGAN_STORAGE", "./runs"))
