@@ -2,10 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test unit check docs gpu clean
+.PHONY: quickstart install docs test unit check gpu clean
 
 quickstart: .venv/.installed
 	$(BIN)/python -m dmgan.launch
+
+# Everything with its extras and the developer's tools, as the tests want it. Fewer: pip install -c constraints.txt ".[serve]"
+install: .venv/.installed
+	@echo "installed in .venv: $(BIN)/python -m dmgan.launch --help"
+
+# What is made from the code (docs/configuration.md; a test says where it is not current), and the site in build/site.
+docs: .venv/.installed
+	$(BIN)/python -m dmgan.launch config docs > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
+	$(SITE)
+
+# A link that leads nowhere is an error.
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30 --durations-min 5
 
@@ -33,17 +45,13 @@ check: .venv/.installed
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck .ci/run
 	$(BIN)/hadolint k8s/Dockerfile
-	$(MAKE) --no-print-directory docs
-
-# The documents as a site in build/site; a link that leads nowhere is an error.
-docs: .venv/.installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
+	$(SITE)
 
 .venv/.installed: constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv: 2 GB, a few minutes"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch ".[serve,export,video,tensorboard,mlflow,wandb,local-s3,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch ".[serve,clip,export,video,tensorboard,mlflow,wandb,local-s3,dev]"
 	touch $@
 
 clean:

@@ -92,7 +92,7 @@ class Bench:
             others = every[captions.classes != captions.classes[caption]]
             wrong = np.random.default_rng(k).choice(others, self.evaluator.settings.numbers.distractors, replace=False)
             chosen = torch.from_numpy(np.concatenate([[caption], wrong]))
-            _, sentences = self.encoder.encoders.text(self.numbers[chosen], self.lengths[chosen])
+            _, sentences = self.encoder.own.encoders.text(self.numbers[chosen], self.lengths[chosen])
             F.cosine_similarity(codes[k][None], sentences).argmax()
 
     def released(self) -> None:

@@ -37,12 +37,13 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read a dataset; none of it changes what a healthy one gives."""
+    """How to read a dataset; but for `mirror` none of it changes what a healthy one gives."""
 
     loaders: int = 0  # processes that decode; 0: a thread
     retry: Retry = field(default_factory=Retry)
     on_bad_shard: Literal["error", "skip"] = "error"
     cache: ShardCache | None = None
+    mirror: bool = True  # whether half of the augmented images are flipped
 
 
 @dataclass

@@ -63,9 +63,9 @@ def open_stream(
     """One epoch of batches for one worker, from batch number `start` on.
 
     Which samples, crops, flips and captions they hold is a function of the arguments alone. With `augment` a random
-    crop of the stored image, a random flip and one of the image's captions at random, as released; without, the middle
-    and the first caption, in stored order. The samples that do not fill a batch on every worker are left out. An epoch
-    that other numbers of workers have begun goes on with what their `legs` left, each sample once.
+    crop of the stored image, a random flip (`options.mirror`) and one of the image's captions at random, as released;
+    without, the middle and the first caption, in stored order. The samples that do not fill a batch on every worker are
+    left out. An epoch that other numbers of workers have begun goes on with what their `legs` left, each sample once.
 
     An image that does not decode, and with `options.on_bad_shard` = skip a sample that cannot be read, is replaced by
     the next one of its block and added to `skipped`. `manifest` is read from `url` where it is not given.
@@ -82,7 +82,7 @@ def open_stream(
             f"{world_size} workers"
         )
     plan = plan_epoch(part, rank=rank, world_size=world_size, epoch=epoch, seed=seed, shuffle=augment, legs=legs)
-    drawn = _Drawing(manifest.resolution, seed, epoch, augment)
+    drawn = _Drawing(manifest.resolution, seed, epoch, augment, options.mirror)
     samples = _samples(url, part, plan, start * batch_size, options, skipped)
     with _decoders(options.loaders) as pool:
         waiting: deque[tuple[list[_Slot], Future[_Decoded]]] = deque()
@@ -113,7 +113,7 @@ def open_images(
     blocks = plan_range(first, part.samples if last is None else min(last, part.samples))
     options = replace(options or ReadOptions(), on_bad_shard="error")
     samples = _samples(url, part, blocks, 0, options, Skipped())
-    drawn = _Drawing(manifest.resolution, 0, 0, augment=False)
+    drawn = _Drawing(manifest.resolution, 0, 0, augment=False, mirror=False)
     while slots := list(islice(samples, batch_size)):
         batch, failed = _decode([slot.sample for slot in slots], drawn)
         for row, reason in failed.items():
@@ -129,6 +129,7 @@ class _Drawing:
     seed: int
     epoch: int
     augment: bool
+    mirror: bool
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
         # Seeded by the sample, so that its crop and caption do not depend on the worker that has it.
         rng = Random(f"{drawn.seed} {drawn.epoch} {sample.key}") if drawn.augment else None
         try:
-            images[row] = _image(sample.jpg, size, rng)
+            images[row] = _image(sample.jpg, size, rng, drawn.mirror)
         except Exception as error:  # a damaged image makes a decoder raise anything
             images[row] = 0
             failed[row] = f"the image does not decode: {' '.join(str(error).split())}"
@@ -259,13 +260,13 @@ def _decode(samples: list[Sample], drawn: _Drawing) -> _Decoded:
     return batch, failed
 
 
-def _image(jpg: bytes, size: int, rng: Random | None) -> np.ndarray:
-    """The image as uint8 (size, size, 3), cropped: at random and perhaps flipped, or the middle."""
+def _image(jpg: bytes, size: int, rng: Random | None, mirror: bool) -> np.ndarray:
+    """The image as uint8 (size, size, 3), cropped: at random and with `mirror` perhaps flipped, or the middle."""
     image: Image.Image = Image.open(io.BytesIO(jpg))
     right, down = image.width - size, image.height - size
     left, top = (rng.randint(0, right), rng.randint(0, down)) if rng is not None else (right // 2, down // 2)
     image = image.crop((left, top, left + size, top + size))
-    if rng is not None and rng.random() < 0.5:
+    if rng is not None and mirror and rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     pixels = (image if image.mode == "RGB" else image.convert("RGB")).tobytes()
     return np.frombuffer(pixels, np.uint8).reshape(size, size, 3)

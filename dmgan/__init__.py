@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawing", "Request", "Result", "TextToImage", "__version__"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ROOMS = {"Drawing": "result", "Request": "request", "Result": "result", "TextToImage": "text_to_image"}
 

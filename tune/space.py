@@ -7,12 +7,14 @@ A preset or a YAML file of lines such as
     train.batch_size: {randint: [8, 17]}          # the upper end is left out
     optimizer.beta1: {uniform: [0.0, 0.9]}
     model.memory: {grid: [m, m_wg_rg]}            # every value, combined with every other grid's
+
+and of systems that differ in several keys at once (`tune.cases`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from math import isfinite, prod
 from pathlib import Path
@@ -23,19 +25,27 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from datasets.documents import exists, parse_yaml, read_text, short
 from dmgan.config import Config, ConfigError, Tune, keys_with, known_keys, suggestion, with_values
+from tune.cases import Cases, parse_cases, with_case
 
 __all__ = ["Parameter", "Space", "load_space", "parse_space", "presets", "scheduler_of"]
 
 _PRESETS = Path(__file__).parent / "presets"
-_LISTS, _RANGES = ("choice", "grid"), ("uniform", "loguniform", "randint")
+_GRIDS = ("grid", "cases")  # of which every value is tried
+_LISTS, _RANGES = ("choice", *_GRIDS), ("uniform", "loguniform", "randint")
 _COMBINATIONS = 256  # tried before a sweep starts
 
 
 @dataclass(frozen=True)
 class Parameter:
     key: str
-    kind: str  # choice, grid, uniform, loguniform, randint
-    values: tuple[Any, ...]  # those to choose from, or the two ends
+    kind: str  # choice, grid, cases, uniform, loguniform, randint
+    values: tuple[Any, ...]  # those to choose from, of cases their names, or the two ends
+    cases: Cases = field(default_factory=dict)  # of each name what it sets
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the values are a list and not a range."""
+        return self.kind in _LISTS
 
     @property
     def is_logarithmic(self) -> bool:
@@ -45,7 +55,7 @@ class Parameter:
         """As Ray Tune has it."""
         from ray import tune
 
-        if self.kind == "grid":
+        if self.kind in _GRIDS:
             return tune.grid_search(list(self.values))
         if self.kind == "choice":
             return tune.choice(list(self.values))
@@ -57,7 +67,7 @@ class Parameter:
         """As Ray Tune has it where a grid's values are given by hand."""
         from ray import tune
 
-        return tune.choice(list(self.values)) if self.kind == "grid" else self.domain()
+        return tune.choice(list(self.values)) if self.kind in _GRIDS else self.domain()
 
     def distribution(self) -> BaseDistribution:
         """As Optuna has it."""
@@ -85,7 +95,24 @@ class Space:
 
     @property
     def has_grid(self) -> bool:
-        return any(parameter.kind == "grid" for parameter in self.parameters)
+        return any(parameter.kind in _GRIDS for parameter in self.parameters)
+
+    def config(self, base: Config, values: Mapping[str, Any]) -> Config:
+        """The configuration of a trial with these values. Raises ConfigError."""
+        return _configured(self.parameters, base, values, "trial")
+
+    def encoders_config(self, base: Config, values: Mapping[str, Any]) -> Config:
+        """The configuration that the encoders of such a trial are pre-trained with.
+
+        A grid of seeds is of the GAN's training alone: all of its trials have the encoders of the sweep's own seed, so
+        that they differ in nothing but what is compared.
+        """
+        chosen = self.config(base, values)
+        return with_values(chosen, {"train.seed": base.train.seed}) if self._has_seeds else chosen
+
+    @property
+    def _has_seeds(self) -> bool:
+        return any(p.key == "train.seed" and p.kind == "grid" for p in self.parameters)
 
     @property
     def shares_encoders(self) -> bool:
@@ -95,16 +122,20 @@ class Space:
     @property
     def of_encoders(self) -> list[Parameter]:
         """The parameters that the encoders' pre-training depends on."""
-        return [parameter for parameter in self.parameters if parameter.key in keys_with("encoders")]
+        return [
+            p
+            for p in self.parameters
+            if p.key in keys_with("encoders") and not (p.key == "train.seed" and p.kind == "grid")
+        ]
 
     def plan(self, trials: int, seed: int) -> list[dict[str, Any]]:
         """The values of all trials: every combination of the grids, the rest drawn by the seed."""
         random = np.random.RandomState(seed)
-        grids = [p for p in self.parameters if p.kind == "grid"]
+        grids = [p for p in self.parameters if p.kind in _GRIDS]
         rounds = self.trials(trials) // prod(len(p.values) for p in grids)
         return [
             {
-                p.key: chosen[p.key] if p.kind == "grid" else _plain(p.domain().sample(random_state=random))
+                p.key: chosen[p.key] if p.kind in _GRIDS else _plain(p.domain().sample(random_state=random))
                 for p in self.parameters
             }
             for _ in range(rounds)
@@ -114,13 +145,16 @@ class Space:
 
     def trials(self, wanted: int) -> int:
         """How many there will be: the combinations of the grids, `wanted` times if anything is left to chance."""
-        grids = [len(parameter.values) for parameter in self.parameters if parameter.kind == "grid"]
+        grids = [len(parameter.values) for parameter in self.parameters if parameter.kind in _GRIDS]
         if not grids:
             return wanted
         return prod(grids) * (wanted if len(grids) < len(self.parameters) else 1)
 
     def to_dict(self) -> dict[str, Any]:
-        return {parameter.key: {parameter.kind: list(parameter.values)} for parameter in self.parameters}
+        return {
+            p.key: {p.kind: {case: dict(keys) for case, keys in p.cases.items()} if p.cases else list(p.values)}
+            for p in self.parameters
+        }
 
 
 def presets() -> list[str]:
@@ -144,15 +178,24 @@ def parse_space(tree: Any, config: Config, where: str) -> Space:
     parameters = tuple(_parameter(str(key), entry, where) for key, entry in tree.items())
     for values in _combinations(parameters):
         try:
-            with_values(config, values)
+            _configured(parameters, config, values, where)
         except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
+            raise ConfigError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
     space = Space(parameters)
     _check_method(space, config, where)
     return space
 
 
+def _configured(parameters: Sequence[Parameter], base: Config, values: Mapping[str, Any], where: str) -> Config:
+    named = {p.key: p.cases[values[p.key]] for p in parameters if p.cases}
+    plain = with_values(base, {key: value for key, value in values.items() if key not in named})
+    return with_case(plain, {k: v for case in named.values() for k, v in case.items()}, where) if named else plain
+
+
 def _parameter(key: str, entry: Any, where: str) -> Parameter:
+    if isinstance(entry, Mapping) and list(entry) == ["cases"]:
+        cases = parse_cases(key, entry["cases"], where)
+        return Parameter(key, "cases", tuple(cases), cases)
     if key not in known_keys():
         raise ConfigError(f"{where}: {key}: unknown key{suggestion(key)}")
     if key in keys_with("not searched"):

@@ -32,7 +32,7 @@ class SweepState(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    space: dict[str, dict[str, list[object]]]  # as tune.space parses it
+    space: dict[str, dict[str, list[object] | dict[str, dict[str, object]]]]  # as tune.space parses it
     trials: int  # planned
     objective: str
     state: str = RUNNING

@@ -9,18 +9,20 @@ from itertools import product
 import ray
 
 from cluster.driver import stages
+from cluster.driver.judging import make_judge
 from cluster.worker.planned import planned_steps
 from datasets import storage
 from datasets.manifest import load_manifest
 from datasets.storage.environment import storage_environment
-from dmgan.config import Config, ConfigError, keys_with, known_keys
+from dmgan.config import Config, ConfigError, keys_with, known_keys, with_values
+from dmgan.evaluation.judges import encoders_key
 from dmgan.runs.run import Run
 from dmgan.runs.samples import sample_captions
 from tune.report.page import write_report
 from tune.results import FINISHED, LEFT, RUNNING, check_objective, load_trials, rungs
 from tune.space import Space, scheduler_of
 from tune.state import Budget, Caps, SweepState, read_state
-from tune.trial import encoders_key, run_trial, trial_config
+from tune.trial import run_trial
 from tune.tuner import SPARE_CPUS, TrialNames, marks, note_end, scheduler, search_of, stopper
 
 __all__ = ["run_sweep"]
@@ -81,15 +83,20 @@ def _begin(config: Config, space: Space, sweep: Run) -> SweepState:
 
 def _encoders(config: Config, space: Space, sweep: Run) -> None:
     """Pre-train once what trials share: the encoders, for every combination of the keys they depend on."""
+    make_judge(config, Run(sweep.path("trials", "any")), _pretrain)  # beside the trials, which share it
     if config.pretrain.encoders is not None or not space.shares_encoders:
         return
     listed = {parameter.key: parameter.values for parameter in space.of_encoders}
     for values in product(*listed.values()):
-        chosen = trial_config(config, dict(zip(listed, values, strict=True)))
+        chosen = with_values(config, dict(zip(listed, values, strict=True)))
         run = Run(sweep.path("encoders", encoders_key(chosen)))
         if not run.has("encoders.safetensors"):
             run.write_config(chosen)
-            stages.training_stages(chosen, run, until="pretrain")
+            _pretrain(chosen, run)
+
+
+def _pretrain(config: Config, run: Run) -> None:
+    stages.training_stages(config, run, until="pretrain")
 
 
 def _tune(config: Config, space: Space, sweep: Run, steps: int, budget: Budget) -> str:

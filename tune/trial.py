@@ -6,7 +6,6 @@ when a trial reports, which is when Tune stops trials.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -23,11 +22,14 @@ from cluster.placement import uses_gpus
 from cluster.worker.checkpoints import copy_checkpoint
 from datasets import storage
 from datasets.errors import UserError
-from dmgan.config import Config, keys_with, with_values
+from dmgan.config import Config, with_values
+from dmgan.evaluation.judges import encoders_key
 from dmgan.runs.run import Run
 from tune.results import FAILED, FINISHED, RUNNING, Change, Rung, Trial, load_trial, minimised, trial_run
+from tune.space import parse_space
+from tune.state import read_state
 
-__all__ = ["TrialError", "encoders_key", "run_trial"]
+__all__ = ["TrialError", "run_trial"]
 
 
 _ENDLESS = 10**9
@@ -35,12 +37,6 @@ _ENDLESS = 10**9
 
 class TrialError(UserError):
     """A trial that failed; one line with its reason, which trial.json has too."""
-
-
-def encoders_key(config: Config) -> str:
-    """Runs whose encoders are trained alike have the same."""
-    values = {key: config.value(key) for key in keys_with("encoders")}
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
 
 
 def run_trial(values: dict[str, object], sweep: Run, steps: list[int], names: ray.actor.ActorHandle) -> None:
@@ -54,10 +50,12 @@ def run_trial(values: dict[str, object], sweep: Run, steps: list[int], names: ra
     try:
         _follow(trial, values, run, sweep)
         trial.save(sweep)
-        config = trial_config(sweep.read_config(), trial.values)
+        base = sweep.read_config()
+        space = parse_space(read_state(sweep).space, base, sweep.path("sweep.json"))
+        config = space.config(base, trial.values)
         trial.workers = config.train.workers
         trial.gpu = uses_gpus(config)
-        shared = Run(sweep.path("encoders", encoders_key(config)))
+        shared = Run(sweep.path("encoders", encoders_key(space.encoders_config(base, trial.values))))
         if shared.has("encoders.safetensors"):
             config = with_values(config, {"pretrain.encoders": shared.url})
         run.write_config(config)
@@ -72,11 +70,6 @@ def run_trial(values: dict[str, object], sweep: Run, steps: list[int], names: ra
         trial.state, trial.reason = FAILED, reason_of(error)
         trial.save(sweep)
         raise TrialError(trial.reason) from None  # where in Ray it was says nothing to a reader of the table
-
-
-def trial_config(base: Config, values: dict[str, object]) -> Config:
-    """The sweep's configuration with a trial's values."""
-    return with_values(base, values)
 
 
 def _follow(trial: Trial, values: dict[str, object], run: Run, sweep: Run) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Set
 
 import torch
 
+from cluster.driver.judging import check_judge
 from datasets import storage
 from datasets.errors import UserError
 from dmgan.architectures import architectures
 from dmgan.config import Config, ConfigError, keys_with
+from dmgan.evaluation.clip import check_clip
 from dmgan.evaluation.features import DAMSM, INCEPTION, check_extractor
 from dmgan.evaluation.metrics.fid import read_moments
 from dmgan.model.image_encoder import InceptionTrunk
@@ -67,6 +69,9 @@ def weights_problems(config: Config, run: Run, stages: Set[str]) -> Iterator[Use
         yield from problem(lambda: _check_encoders(config, run))
     if "evaluate" in stages:
         yield from problem(lambda: check_extractor(config.evaluate))
+        yield from problem(lambda: check_judge(config, run))
+        if (clip := config.evaluate.clip) is not None:
+            yield from problem(lambda: check_clip(clip))
         yield from problem(lambda: _check_statistics(config))
 
 

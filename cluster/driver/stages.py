@@ -12,6 +12,7 @@ from cluster.driver.captions import check_captions, check_samples, pretraining_t
 from cluster.driver.checks import TRAINING
 from cluster.driver.failures import reason_of, workers_as_one_line
 from cluster.driver.fit import fit
+from cluster.driver.judging import make_judge
 from cluster.driver.live_report import refreshed
 from cluster.driver.preflight import dataset_problems, start_problems, wants_server
 from cluster.driver.resources import ray_cluster
@@ -173,6 +174,7 @@ def evaluate_stage(
     from cluster.evaluation.candidate import candidate, current_evaluation
     from cluster.evaluation.evaluate import evaluate, write_evaluation
 
+    make_judge(config, run, lambda chosen, judge: training_stages(chosen, judge, until="pretrain"))
     wanted: Sequence[int | None] = steps or [None]
     candidates = [candidate(config, run, step) for step in wanted]
     if steps is None and save_images is None:
@@ -253,13 +255,13 @@ def _local_folder(run: Run) -> Path:
 
 
 def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
-    """The dataset is there and whole; the drawn birds are made in `folder` if they are asked for and missing."""
+    """The dataset is there and whole; drawn pictures are made if they are asked for and missing, in `folder`."""
     url = config.data.url
     if config.data.draw_birds and not storage.exists(storage.join(url, "manifest.json")):
-        source = folder / ".birds"
-        say("dataset", f"drawing birds into {source} and packing them to {url}")
+        kind, source = config.data.drawn, folder / ".birds"  # where `birds` are kept; the others are not
+        say("dataset", f"drawing {kind}{f' into {source}' if kind == 'birds' else ''} and packing them to {url}")
         options = PackOptions(resolution=config.model.image_sizes[-1])
-        pack(read_source("birds", str(source), options), url, options)
+        pack(read_source(kind, str(source), options), url, options)
     if (first := next(dataset_problems(config, stages), None)) is not None:
         raise first
     manifest, vocabulary = load_manifest(url)

@@ -9,9 +9,9 @@ import safetensors.torch
 from torch import Tensor
 
 from cluster.worker.checkpoints import Checkpoints
-from datasets import storage
 from dmgan.architectures import build_generator
 from dmgan.config import Config, ConfigError
+from dmgan.evaluation.judges import encoders_sha256, judges_sha256
 from dmgan.evaluation.protocol import checksum
 from dmgan.evaluation.record import Evaluation, read_evaluation
 from dmgan.model.generator import Generator
@@ -31,6 +31,7 @@ class Candidate:
     weights: str  # ema or raw
     generator_sha256: str
     encoders_sha256: str
+    judges_sha256: dict[str, str | None]  # of the judges besides the run's own encoders
     checksum: str  # of all that its scores depend on
 
     @property
@@ -60,8 +61,8 @@ def candidate(config: Config, run: Run, step: int | None = None) -> Candidate:
         generator = generator.eval().requires_grad_(False)
     tensors = {key: tensor.contiguous() for key, tensor in generator.state_dict().items()}
     own = hashlib.sha256(safetensors.torch.save(tensors)).hexdigest()
-    encoders = hashlib.sha256(storage.read_bytes(run.path("encoders.safetensors"))).hexdigest()
-    return Candidate(generator, step, weights, own, encoders, checksum(config, encoders, own))
+    encoders, judges = encoders_sha256(run), judges_sha256(config, run)
+    return Candidate(generator, step, weights, own, encoders, judges, checksum(config, encoders, own, judges))
 
 
 def _trained_weights(run: Run, step: int) -> dict[str, Tensor]:

@@ -23,13 +23,25 @@ from dmgan.evaluation.metrics import Settings, Sums
 from dmgan.evaluation.metrics.fid import read_moments
 from dmgan.evaluation.protocol import SPLIT, describe, settings
 from dmgan.evaluation.record import ClassScore, Evaluation, Extreme
-from dmgan.evaluation.sums import PartSums, caveats, scores, to_bytes
+from dmgan.evaluation.sums import PartSums, caveats, ceilings, confusions, scores, to_bytes
 from dmgan.pixels import png
 from dmgan.runs.run import Run
 
 __all__ = ["evaluate", "write_evaluation"]
 
 _SHOWN = 8  # images of the best and of the worst match
+# What of the protocol the sums of real images depend on.
+_OF_REAL = (
+    "real",
+    "pixels",
+    "extractor",
+    "dtype",
+    "captions",
+    "r_precision",
+    "encoders_sha256",
+    "judges_sha256",
+    "seed",
+)
 _CLASSES = 1000  # with more of them a list by class says nothing
 
 
@@ -44,7 +56,7 @@ def evaluate(config: Config, run: Run, chosen: Candidate | None = None, save_ima
     chosen = chosen or candidate(config, run)
     manifest, _ = load_manifest(config.data.url)
     whole = settings(config, manifest.name)
-    protocol = _protocol(config, manifest, whole, chosen.encoders_sha256)
+    protocol = _protocol(config, manifest, whole, chosen)
     folder = f"evaluations/parts-{_hash([chosen.checksum, save_images])}"
     team = Team(config, run, chosen.generator, whole, save_images)
     try:
@@ -68,6 +80,11 @@ def evaluate(config: Config, run: Run, chosen: Candidate | None = None, save_ima
             **extremes,
             "r_precision_by_class": _by_class(generated["r_precision"], captions),
             "protocol": protocol,
+            "real_scores": ceilings(real, whole),
+            "confusions": {
+                label: {"labels": list(found.labels), "counts": found.counts.tolist()}
+                for label, found in confusions(generated, whole).items()
+            },
             "caveats": caveats(generated, real, whole),
             "seconds": round(time.monotonic() - started, 1),
         }
@@ -84,14 +101,15 @@ def write_evaluation(run: Run, result: Evaluation) -> None:
         run.write_json("evaluation.json", result.model_dump())
 
 
-def _protocol(config: Config, manifest: Manifest, whole: Settings, encoders: str) -> dict[str, object]:
+def _protocol(config: Config, manifest: Manifest, whole: Settings, chosen: Candidate) -> dict[str, object]:
     part, given = manifest.split(SPLIT), config.evaluate.real_statistics
     if given is not None:
         real: dict[str, object] = {"statistics": given, "sha256": hashlib.sha256(storage.read_bytes(given)).hexdigest()}
     else:
         real = {"split": SPLIT, "images": part.samples, "sha256": part.sha256}
+    encoders = chosen.encoders_sha256
     extractor = describe_extractor(config.evaluate, encoders, config.objective.gamma3)
-    return describe(config, whole, extractor, real, part.captions_sha256, encoders)
+    return describe(config, whole, extractor, real, part.captions_sha256, encoders, chosen.judges_sha256)
 
 
 def _real(
@@ -103,7 +121,7 @@ def _real(
         moments = read_moments(options.real_statistics)
         moments.check(team.feature_dimensions(), f"evaluate.real_statistics={options.real_statistics}")
         return {"fid": moments.to_sums()}
-    key = _hash([protocol[name] for name in ("real", "pixels", "extractor", "dtype")] + [sorted(team.metrics)])
+    key = _hash([[name, protocol.get(name)] for name in _OF_REAL] + [sorted(team.metrics)])
     cached = storage.join(run.url.rstrip("/").rpartition("/")[0], ".real-statistics", f"{key}.safetensors")
     if (sums := team.sums_at(cached)) is None:
         sums = team.total(tasks("real", manifest.split(SPLIT).samples, options.batch_size, folder))

@@ -70,7 +70,8 @@ def _check_port(name: str, port: int, host: str) -> None:
         with socket.create_server((host, port), family=family):
             pass
     except (OSError, OverflowError) as error:
-        said = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None)  # create_server adds to the message
+        said = str(error) if number is None else os.strerror(number)
         raise ServingError(f"{name} {port}: cannot listen at {host}: {said}; expected a free port") from None
 
 

@@ -45,7 +45,8 @@ def read_source(name: str, source: str, options: PackOptions) -> Source:
 
 def parse_options(kind: str, assignments: Sequence[str]) -> PackOptions:
     """Raises SourceError for what is no KEY=VALUE of `PackOptions`."""
-    values: dict[str, Any] = {"resolution": 64} if kind == "birds" else {}
+    own = readers.get(kind).resolution if kind in readers.names() else None
+    values: dict[str, Any] = {} if own is None else {"resolution": own}
     for assignment in assignments:
         key, separator, value = assignment.partition("=")
         if not separator or key not in PackOptions.model_fields:

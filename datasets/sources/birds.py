@@ -291,4 +291,4 @@ def _read(source: Path, options: PackOptions) -> Source:
     return cub.read(source, NAME)
 
 
-readers.register("birds", Reader(_read))
+readers.register("birds", Reader(_read, resolution=64))

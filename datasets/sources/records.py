@@ -196,10 +196,12 @@ class Reader:
 
     `read(source, options)` gives the source at a folder or file (of pathlib or, in a bucket, universal_pathlib), or
     raises SourceError; `recognise(source)` looks at names alone, in seconds, and is what `datasets.pack auto` asks.
+    `resolution` is that of the packed images where none is asked for; None: that of `PackOptions`.
     """
 
     read: Callable[[Path, PackOptions], Source]
     recognise: Callable[[Path], Recognition] = _unrecognised
+    resolution: int | None = None
 
 
 readers: Registry[Reader] = Registry("format", "FORMAT")

@@ -6,6 +6,7 @@ from dmgan.cli.command import Command
 from dmgan.cli.config import CONFIG
 from dmgan.cli.evaluate import EVALUATE
 from dmgan.cli.export import EXPORT
+from dmgan.cli.figures import FIGURES
 from dmgan.cli.generate import GENERATE
 from dmgan.cli.pretrain import PRETRAIN
 from dmgan.cli.report import REPORT
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Command] = {
     "report": REPORT,
     "export": EXPORT,
     "serve": SERVE,
+    "figures": FIGURES,
     "runs": RUNS,
     "config": CONFIG,
 }

@@ -15,7 +15,15 @@ class Data(Section):
     ROLES: ClassVar[tuple[Role, ...]] = ("encoders",)
 
     url: str = key("", "packed dataset: a folder or s3://bucket/path", "network", "fixed", "path", "not searched")
-    draw_birds: bool = key(False, "whether the drawn birds are made and packed at data.url", "not searched")
+    draw_birds: bool = key(False, "whether the drawn pictures of data.drawn are packed at data.url", "not searched")
+    drawn: Literal["birds", "birds-2", "scenes"] = key(
+        "birds", "pictures that data.draw_birds draws: birds, birds-2 or scenes (docs/data.md)", "not searched"
+    )
+    mirror: bool = key(
+        True,
+        "whether half of the training images are mirrored, which makes left right in captions that say it",
+        "fixed",
+    )
     local_s3: bool = key(False, "whether a local S3 server is started without AWS_ENDPOINT_URL", "not searched")
     max_words: Positive = key(18, "T, tokens of a caption in training: of a longer one random ones are kept", "fixed")
     loaders: Natural = key(0, "processes of a worker that decode images; 0: a thread of the worker")

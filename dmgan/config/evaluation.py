@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dmgan.config.keys import Positive, Role, Section, Seed, key
 
@@ -40,9 +40,23 @@ class Evaluate(Section):
     precision_recall: bool = key(
         False, "whether precision and recall are computed, which gathers all features", "scores"
     )
+    judge: str | None = key(
+        None,
+        "encoders trained apart that R-precision is taken by as well: a run's folder or s3://, or the seed to train "
+        "them with",
+        "path",
+    )
+    clip: str | None = key(
+        None, "folder or s3:// of a CLIP in Hugging Face's format, for its score and R-precision", "path"
+    )
     weights: Literal["ema", "raw"] = key("ema", "weights scored: the generator's average, or as trained", "scores")
     max_words: Positive = key(25, "T, tokens of a caption in evaluation: of a longer one the first are kept", "scores")
     seed: Seed = key(0, "seed of captions, noise and distractors", "scores")
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _seed_as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _features_of_real_images(self) -> Evaluate:

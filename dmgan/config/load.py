@@ -125,6 +125,8 @@ def absolute_paths(config: Config) -> Config:
     from datasets import storage
 
     paths = {key: path for key in keys_with("path") if isinstance(path := config.value(key), str) and path}
+    if str(config.evaluate.judge).isdigit():  # a seed
+        del paths["evaluate.judge"]
     values: dict[str, object] = {key: storage.absolute(path) for key, path in paths.items()}
     if isinstance(file := config.samples.captions, str):
         values["samples.captions"] = _captions(values["samples.captions"], file)

@@ -54,8 +54,8 @@ class Model(Section):
     @field_validator("base_size")
     @classmethod
     def _power_of_two(cls, value: int) -> int:
-        if value not in (8, 16, 32, 64, 128):
-            raise ValueError("expected a power of two from 8 to 128")
+        if value not in (8, 16, 32, 64, 128, 256):
+            raise ValueError("expected a power of two from 8 to 256")
         return value
 
     @field_validator("word_dim")

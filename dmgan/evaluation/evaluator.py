@@ -6,6 +6,7 @@ Which caption, noise and distractors image k has is a function of the seed and k
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,17 +20,16 @@ from datasets.stream import open_images
 from dmgan.config import Config
 from dmgan.drawing.request import normal_draws
 from dmgan.evaluation.features import DAMSM, DamsmFeatures, FidelityFeatures
-from dmgan.evaluation.metrics import Part
+from dmgan.evaluation.judges import OWN, DamsmJudge, judges_of
+from dmgan.evaluation.metrics import Part, Ranked
 from dmgan.evaluation.metrics.r_precision import Distractors, matching_scores
 from dmgan.evaluation.protocol import SPLIT, settings, wanted_metrics
 from dmgan.evaluation.sums import PartSums
-from dmgan.model.folding import keep_folded
 from dmgan.model.generator import Generator
-from dmgan.pixels import png, quantised, to_unit
+from dmgan.pixels import png, quantised
 from dmgan.runs.reading import read_options
 from dmgan.runs.run import Run
 from dmgan.seeds import seed_of
-from dmgan.training.batch import caption_tensors
 
 __all__ = ["CaptionEncoder", "Evaluator", "UnseenCaptions"]
 
@@ -42,6 +42,7 @@ class UnseenCaptions:
 
     def __init__(self, url: str, seed: int) -> None:
         entries = list(load_captions(url, SPLIT))
+        self._first = np.cumsum([0, *(len(entry.captions) for entry in entries)])
         self.texts = [text for entry in entries for text in entry.captions]
         self.classes = np.array([entry.class_id for entry in entries for _ in entry.captions])
         self._order = np.random.default_rng([seed, 1]).permutation(len(self.texts))
@@ -51,6 +52,16 @@ class UnseenCaptions:
         """The numbers of the captions of images `indices`: all in an order drawn by the seed, again and again."""
         return self._order[np.asarray(indices) % len(self._order)]
 
+    @property
+    def images(self) -> int:
+        """Real images of the split."""
+        return len(self._first) - 1
+
+    def of_real(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The numbers of the captions by which the real images `indices` are judged: their own, each in its turn."""
+        i = np.asarray(indices)
+        return self._first[i] + i % (self._first[i + 1] - self._first[i])
+
 
 class CaptionEncoder:
     """A run's encoders and every test caption: what an evaluation has before the captions are encoded."""
@@ -59,14 +70,15 @@ class CaptionEncoder:
         self.config, self.device = config, device
         manifest, _ = load_manifest(config.data.url)
         self.settings = settings(config, manifest.name)
-        self.encoders = run.load_encoders(config).to(device)
-        keep_folded(self.encoders)
         self.captions = UnseenCaptions(config.data.url, config.evaluate.seed)
         # Captions that say the same are encoded once.
         texts = list(dict.fromkeys(self.captions.texts))
         where = {text: i for i, text in enumerate(texts)}
         self.distinct = np.array([where[text] for text in self.captions.texts])  # of each caption its distinct text
-        self.ids, self.lengths = caption_tensors(texts, run.read_tokenizer(config), config.evaluate.max_words)
+        self.own = DamsmJudge(
+            run.load_encoders(config), run.read_tokenizer(config), texts, config.evaluate.max_words, device
+        )
+        self.judges = judges_of(config, run, self.own, texts, device)
         self.fidelity = None if config.evaluate.features == DAMSM else FidelityFeatures(config.evaluate, device)
 
     @torch.no_grad()
@@ -80,30 +92,31 @@ class CaptionEncoder:
 
     @property
     def distinct_captions(self) -> int:
-        return len(self.lengths)
+        return len(self.own.lengths)
 
-    @torch.no_grad()
     def encode(self, first: int, last: int) -> Tensor:
-        """Sentences of the distinct captions [first, last): (last − first, N_w)."""
+        """Sentences of the distinct captions [first, last) by all judges, side by side: (last − first, Σ D)."""
         parts = []
         for start in range(first, last, _ENCODED_TOGETHER):
-            part = slice(start, min(start + _ENCODED_TOGETHER, last))
-            parts.append(self.encoders.text(self.ids[part].to(self.device), self.lengths[part])[1])
-        return torch.cat(parts) if parts else torch.zeros(0, self.config.model.word_dim, device=self.device)
+            end = min(start + _ENCODED_TOGETHER, last)
+            parts.append(torch.cat([judge.sentences(start, end) for judge in self.judges.values()], dim=1))
+        width = sum(judge.dimensions for judge in self.judges.values())
+        return torch.cat(parts) if parts else torch.zeros(0, width, device=self.device)
 
 
 class Evaluator:
     """A generator, and the sentences of all distinct captions: ready to score any range of images."""
 
     def __init__(self, encoder: CaptionEncoder, generator: Generator, sentences: Tensor) -> None:
-        """`sentences` (distinct captions, N_w) are what `encoder.encode` gave, on this worker or on several."""
+        """`sentences` (distinct captions, Σ D) are what `encoder.encode` gave, on this worker or on several."""
         self.encoder, self.captions, self.device = encoder, encoder.captions, encoder.device
         self.config, self.settings = encoder.config, encoder.settings
         self.metrics = wanted_metrics(self.settings)
         self.generator = generator.to(self.device)
         sentences = sentences.to(self.device)
-        self._unit_sentences = F.normalize(sentences, dim=1)
-        self._damsm = DamsmFeatures(self._prototypes(sentences), self.config.objective.gamma3)
+        by_judge = sentences.split([judge.dimensions for judge in encoder.judges.values()], dim=1)
+        self._sentences = {name: F.normalize(part, dim=1) for name, part in zip(encoder.judges, by_judge, strict=True)}
+        self._damsm = DamsmFeatures(self._prototypes(by_judge[0]), self.config.objective.gamma3)
         seed, wrong = self.config.evaluate.seed, self.settings.numbers.distractors
         self._distractors = Distractors(self.captions.classes, encoder.distinct, wrong, seed)
 
@@ -121,31 +134,42 @@ class Evaluator:
             images.append(self.images(indices))
             if save_images is not None:
                 _save(images[-1], indices, save_images)
-            columns.append(self.judge(images[-1]))
-        features, logits, codes = (torch.cat(column) for column in zip(*columns, strict=True))
+            columns.append(self._judged(images[-1]))
         whole = np.arange(first, last)
-        matching, found = self.match(codes, whole)
-        part = Part(
-            indices=whole,
-            images=torch.cat(images),
-            captions=[self.captions.texts[c] for c in self.captions.of(whole)],
-            features=features,
-            logits=logits,
-            matching=matching.cpu().numpy(),
-            found=found.cpu().numpy(),
-        )
+        part = self._part(columns, images, whole, self.captions.of(whole), self.settings.numbers.images)
         return {name: metric.generated(part, self.settings) for name, metric in self.metrics.items()}
 
-    def judge(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of uint8 images: features, logits, and DAMSM's codes."""
-        codes = self.codes(images)
-        return *self.features(images, codes), codes
+    def _judged(self, images: Tensor) -> _Judged:
+        """What is computed of a batch of uint8 images."""
+        codes = {name: judge.codes(images) for name, judge in self.encoder.judges.items()}
+        return _Judged(*self.features(images, codes[OWN]), codes)
 
-    @torch.no_grad()
+    def _part(
+        self,
+        columns: Sequence[_Judged],
+        images: Sequence[Tensor],
+        indices: np.ndarray,
+        captions: np.ndarray,
+        total: int,
+    ) -> Part:
+        """The batches together: images `indices` of `total`, which have the captions of these numbers."""
+        ranked = {}
+        for name in self.encoder.judges:
+            matching, found = self.match(torch.cat([c.codes[name] for c in columns]), indices, captions, name)
+            ranked[name] = Ranked(matching.cpu().numpy(), found.cpu().numpy())
+        return Part(
+            indices=indices,
+            total=total,
+            images=torch.cat(list(images)),
+            captions=[self.captions.texts[c] for c in captions],
+            features=torch.cat([column.features for column in columns]),
+            logits=torch.cat([column.logits for column in columns]),
+            ranked=ranked,
+        )
+
     def codes(self, images: Tensor) -> Tensor:
         """DAMSM's codes (N, N_w) of uint8 images (N, 3, H, W)."""
-        code: Tensor = self.encoder.encoders.image(to_unit(images))[1]
-        return code
+        return self.encoder.own.codes(images)
 
     @torch.no_grad()
     def features(self, images: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -154,17 +178,21 @@ class Evaluator:
             return self.encoder.fidelity(images)
         return self._damsm(self.codes(images) if codes is None else codes)
 
-    def match(self, codes: Tensor, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Matching scores (N,) of the images' codes (N, N_w), and whether R-precision counts them (N,)."""
-        captions, distinct = self.captions.of(indices), self.encoder.distinct
+    def match(
+        self, codes: Tensor, indices: np.ndarray, captions: np.ndarray | None = None, judge: str = OWN
+    ) -> tuple[Tensor, Tensor]:
+        """Matching scores (N,) of the images' codes (N, D) by a judge, and whether R-precision counts them (N,).
+
+        `captions` are the numbers of the images' own captions, by default those of the generated images `indices`.
+        """
+        captions, distinct = self.captions.of(indices) if captions is None else captions, self.encoder.distinct
         parts = []
         for start in range(0, len(indices), _MATCHED_TOGETHER):
             part = slice(start, start + _MATCHED_TOGETHER)
             own, classes = distinct[captions[part]], self.captions.classes[captions[part]]
             wrong = distinct[self._distractors.of(indices[part], classes, own)]
-            sentences = (
-                F.embedding(torch.from_numpy(each).to(self.device), self._unit_sentences) for each in (own, wrong)
-            )
+            chosen = (torch.from_numpy(each).to(self.device) for each in (own, wrong))
+            sentences = (F.embedding(each, self._sentences[judge]) for each in chosen)
             parts.append(matching_scores(codes[part], *sentences))
         matching, found = (torch.cat(column) for column in zip(*parts, strict=True))
         return matching, found
@@ -177,8 +205,9 @@ class Evaluator:
         draws = normal_draws([seed_of(seed, k) for k in indices], sum(dims))
         noise, eps = draws.to(self.device).split(dims, dim=1)
         chosen = torch.from_numpy(self.encoder.distinct[self.captions.of(indices)])
-        ids = self.encoder.ids[chosen].to(self.device)
-        words, sentence = self.encoder.encoders.text(ids, self.encoder.lengths[chosen])
+        own = self.encoder.own
+        ids = own.ids[chosen].to(self.device)
+        words, sentence = own.encoders.text(ids, own.lengths[chosen])
         return quantised(self.generator(noise, sentence, words, ids == 0, eps).images[-1])
 
     @torch.no_grad()
@@ -186,10 +215,22 @@ class Evaluator:
         """The real test images [first, last) in stored order."""
         url, options = self.config.data.url, read_options(self.config.data)
         size = self.config.evaluate.batch_size
-        features = torch.cat(
-            [self.features(images.to(self.device))[0] for images in open_images(url, SPLIT, size, first, last, options)]
-        )
-        return {name: metric.real(features, self.settings) for name, metric in self.metrics.items()}
+        shown, columns = list[Tensor](), list[_Judged]()
+        for images in open_images(url, SPLIT, size, first, last, options):
+            shown.append(images.to(self.device))
+            columns.append(self._judged(shown[-1]))
+        whole = np.arange(first, last)
+        part = self._part(columns, shown, whole, self.captions.of_real(whole), self.captions.images)
+        return {name: metric.real(part, self.settings) for name, metric in self.metrics.items()}
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is computed of a batch of images."""
+
+    features: Tensor
+    logits: Tensor
+    codes: dict[str, Tensor]  # by judge
 
 
 def _save(images: Tensor, indices: Sequence[int], folder: str) -> None:

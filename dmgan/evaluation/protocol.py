@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from datasets import storage
@@ -52,11 +52,13 @@ def wanted_metrics(chosen: Settings) -> dict[str, Metric]:
     return {name: metrics.get(name) for name in metrics.names() if metrics.get(name).wanted(chosen)}
 
 
-def checksum(config: Config, encoders_sha256: str, generator_sha256: str) -> str:
+def checksum(
+    config: Config, encoders_sha256: str, generator_sha256: str, judges_sha256: Mapping[str, str | None] | None = None
+) -> str:
     """The same for evaluations that must give the same scores: of all that those depend on.
 
-    That is every key whose role is `scores` and the contents of the files they name, the dataset, both networks, and
-    which metrics there are.
+    That is every key whose role is `scores` and the contents of the files they name, the dataset, both networks, the
+    weights of other judges, and which metrics there are.
     """
     keys = [key for key in keys_with("scores") if key != "evaluate.protocol"]  # which decides the numbers alone
     files = [str(config.value(key)) for key in keys if key in keys_with("path") and config.value(key)]
@@ -68,6 +70,7 @@ def checksum(config: Config, encoders_sha256: str, generator_sha256: str) -> str
         "gamma3": config.objective.gamma3 if config.evaluate.features == DAMSM else None,
         "encoders": encoders_sha256,
         "generator": generator_sha256,
+        "judges": dict(judges_sha256 or {}),
         "metrics": metrics.names(),
     }
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
@@ -99,6 +102,7 @@ def describe(
     real: dict[str, object],
     captions_sha256: str,
     encoders_sha256: str,
+    judges_sha256: Mapping[str, str | None] | None = None,
 ) -> dict[str, object]:
     """The whole protocol, as it is written beside the scores."""
     options, own, changed = config.evaluate, chosen.numbers, departures(config, extractor)
@@ -120,6 +124,7 @@ def describe(
         "dtype": {"networks": "float32", "sums": "float64"},
         **{name: entry for entries in of_metrics for name, entry in entries.items()},
         "encoders_sha256": encoders_sha256,
+        "judges_sha256": dict(judges_sha256 or {}),
         "seed": options.seed,
         "weights": options.weights,
         "code": {"version": __version__},

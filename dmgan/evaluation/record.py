@@ -12,7 +12,7 @@ from dmgan.config import ConfigError
 from dmgan.evaluation.metrics import Score, Value, scores_of
 from dmgan.runs.run import Run
 
-__all__ = ["ClassScore", "Evaluation", "Extreme", "evaluations_of", "read_evaluation"]
+__all__ = ["ClassScore", "ConfusionTable", "Evaluation", "Extreme", "evaluations_of", "read_evaluation"]
 
 EVALUATION = "evaluation.json"
 
@@ -37,6 +37,15 @@ class ClassScore(BaseModel):
     r_precision: float
 
 
+class ConfusionTable(BaseModel):
+    """How often what captions name as each of `labels` (rows) is seen as each of them (columns)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    labels: list[str]
+    counts: list[list[int]]
+
+
 class Evaluation(BaseModel):
     """The scores of one generator, and all that they depend on. Scores stand beside the other keys, by their names."""
 
@@ -53,6 +62,8 @@ class Evaluation(BaseModel):
     worst: list[Extreme]
     r_precision_by_class: list[ClassScore]
     protocol: dict[str, Any]
+    real_scores: dict[str, float | dict[str, float]] = {}  # what the real test images get by the same measure
+    confusions: dict[str, ConfusionTable] = {}  # by attribute, of the generated images
     caveats: list[str] = []  # what whoever reads the scores must know
     seconds: float
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import safetensors.numpy
 
-from dmgan.evaluation.metrics import Settings, Sums, Value
+from dmgan.evaluation.metrics import Confusion, Settings, Sums, Value
 from dmgan.evaluation.protocol import wanted_metrics
 
-__all__ = ["PartSums", "added", "caveats", "from_bytes", "scores", "to_bytes"]
+__all__ = ["PartSums", "added", "caveats", "ceilings", "confusions", "from_bytes", "scores", "to_bytes"]
 
 PartSums = dict[str, Sums]  # of each metric, by its name
 
@@ -38,6 +38,23 @@ def caveats(generated: PartSums, real: PartSums, settings: Settings) -> list[str
     """What whoever reads the scores must know, one line each."""
     chosen = wanted_metrics(settings)
     return [line for name, m in chosen.items() for line in m.caveats(generated[name], real.get(name, {}), settings)]
+
+
+def ceilings(real: PartSums, settings: Settings) -> dict[str, Value]:
+    """What the real images themselves get, from their sums."""
+    found: dict[str, Value] = {}
+    for name, metric in wanted_metrics(settings).items():
+        if real.get(name):
+            found |= metric.ceiling(real[name], settings)
+    return found
+
+
+def confusions(generated: PartSums, settings: Settings) -> dict[str, Confusion]:
+    """What is taken for what in the generated images, by attribute."""
+    chosen = wanted_metrics(settings)
+    return {
+        label: found for name, m in chosen.items() for label, found in m.confusions(generated[name], settings).items()
+    }
 
 
 def scores(generated: PartSums, real: PartSums, settings: Settings) -> dict[str, Value]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup
-from PIL import Image
 
 from datasets import storage
 from datasets.pages.kit import LAYOUT, figure, percent, picture, render
@@ -17,6 +15,7 @@ from dmgan.evaluation.record import Evaluation, read_evaluation
 from dmgan.evaluation.unseen import overlap
 from dmgan.model.generator import GeneratorOutput
 from dmgan.pixels import to_array
+from dmgan.report.heat import heat
 from dmgan.report.scores import score_sections
 from dmgan.runs.metrics import MetricsLine
 from dmgan.runs.run import Run
@@ -100,7 +99,7 @@ def _word_rows(samples: FixedSamples, output: GeneratorOutput) -> list[dict[str,
                     "refinement": i + 1,
                     "written": stage.get("written"),
                     "read": stage["read"],
-                    "maps": [(words[t], picture(_heat(image, attention[t]), words[t])) for t, _, _ in stage["read"]],
+                    "maps": [(words[t], picture(heat(image, attention[t]), words[t])) for t, _, _ in stage["read"]],
                 }
             )
     return rows
@@ -146,10 +145,3 @@ def _losses(lines: Sequence[MetricsLine]) -> list[Markup]:
         )
         plots.append(figure(plot))
     return plots
-
-
-def _heat(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The image (H, W, 3), bright where the attention (h, w) is high."""
-    scaled = Image.fromarray((255 * weights / max(weights.max(), 1e-8)).astype(np.uint8)).resize(image.shape[1::-1])
-    share = np.asarray(scaled, np.float32)[..., None] / 255
-    return (image * (0.25 + 0.75 * share)).astype(np.uint8)

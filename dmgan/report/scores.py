@@ -13,7 +13,7 @@ from datasets import storage
 from datasets.pages.kit import LAYOUT, figure, percent, picture
 from dmgan.evaluation.metrics import Score, metrics
 from dmgan.evaluation.protocol import differences
-from dmgan.evaluation.record import Evaluation, evaluations_of, read_evaluation
+from dmgan.evaluation.record import ConfusionTable, Evaluation, evaluations_of, read_evaluation
 from dmgan.runs.run import Run
 
 __all__ = ["PUBLISHED", "score_sections"]
@@ -46,6 +46,7 @@ def score_sections(run: Run, beside: Sequence[Run] = ()) -> dict[str, object]:
     return {
         "table": _table(measured),
         "curve": _curve(evaluations_of(run)),
+        "confusions": _confusions(own) if own is not None else [],
         "extremes": _extremes(run, own) if own is not None else [],
         "classes": _classes(own) if own is not None else None,
     }
@@ -65,6 +66,19 @@ def _table(measured: Sequence[tuple[Run, Evaluation | None]]) -> dict[str, objec
         }
         for run, evaluation in measured
         if evaluation is not None
+    ]
+    rows += [
+        {
+            "name": f"real test images, by {run.name}'s measures",
+            "step": None,
+            "data": evaluation.data.rstrip("/").rsplit("/", 1)[-1],
+            "about": "the ceiling of what compares images with captions",
+            "figures": [
+                score.shown(evaluation.real_scores) if score.name in evaluation.real_scores else "" for score in columns
+            ],
+        }
+        for run, evaluation in measured
+        if evaluation is not None and evaluation.real_scores
     ]
     published = []
     for method, data, *figures in PUBLISHED:
@@ -153,6 +167,32 @@ def _over_steps(score: Score, lines: Sequence[Sequence[Evaluation]]) -> go.Figur
             name=f"{line[0].protocol['name']}, {line[0].weights}",
         )
     plot.update_layout(**_PLOT, xaxis_title="training step", yaxis_title=score.axis, showlegend=len(lines) > 1)
+    return plot
+
+
+def _confusions(evaluation: Evaluation) -> list[object]:
+    """A map an attribute: of what captions name as a row the share that is seen as each column."""
+    return [figure(_confusion(name, table)) for name, table in evaluation.confusions.items()]
+
+
+def _confusion(name: str, table: ConfusionTable) -> go.Figure:
+    counts = np.array(table.counts, np.float64)
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    plot = go.Figure(
+        go.Heatmap(
+            z=shares,
+            x=table.labels,
+            y=table.labels,
+            customdata=counts,
+            colorscale="Blues",
+            zmin=0,
+            zmax=100,
+            colorbar={"title": "%"},
+            hovertemplate="named %{y}, seen %{x}: %{z:.1f} % (%{customdata:.0f} images)<extra></extra>",
+        )
+    )
+    plot.update_layout(**_PLOT, title=name, xaxis_title="seen", yaxis_title="named")
+    plot.update_yaxes(autorange="reversed")
     return plot
 
 

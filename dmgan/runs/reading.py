@@ -17,4 +17,5 @@ def read_options(data: Data) -> ReadOptions:
         retry=Retry(attempts=data.retries, timeout=data.timeout_seconds),
         on_bad_shard=data.on_bad_shard,
         cache=ShardCache(Path(data.cache_dir), data.cache_bytes) if data.cache_dir else None,
+        mirror=data.mirror,
     )

@@ -84,6 +84,31 @@ def test_the_run_holds_what_it_should(undisturbed: Path) -> None:
     assert "not on Inception-v3" in page
 
 
+def test_what_the_driver_said_is_in_its_log(undisturbed: Path) -> None:
+    log = (undisturbed / "driver.log").read_text(encoding="utf-8")
+    assert log.count("--- dmgan ") == 1 and log.rstrip().endswith("--- done")
+    assert all(f"[{number}/5] {stage}: " in log for number, stage in enumerate(("dataset", "pretrain"), start=1))
+    assert "report.html" in log and not (undisturbed / ".report-of-a-training").exists()
+
+
+def test_a_new_run_goes_on_from_a_checkpoint_with_another_learning_rate(undisturbed: Path) -> None:
+    changed = ["optimizer.generator_lr=0.0001", "train.max_steps=16", "evaluate.enabled=false", "train.workers=1"]
+    sets = [part for assignment in changed for part in ("--set", assignment)]
+    where = ["--storage", str(undisturbed.parent), "--name", "slower"]
+    arguments = [sys.executable, "-m", "dmgan.launch", "train", "--from", "quickstart@12", *where, *sets, "--quiet"]
+    done = launch(arguments)
+    assert done.returncode == 0 and done.stdout == "", done.stdout + done.stderr
+    assert "steps" not in done.stderr  # no progress
+    run, source = Run(str(undisturbed.parent / "slower")), Run(str(undisturbed))
+    lines = [line for line in run.read_metrics() if line.stage == "train"]
+    assert [line.step for line in lines] == [4, 8, 12, 16]
+    assert lines[:3] == [line for line in source.read_metrics() if line.stage == "train"]
+    assert run.read_config().optimizer.generator_lr == 0.0001 and run.trained_steps() == 16
+    assert run.read_json("origin.json") == {"run": source.url, "step": 12} and run.has("report.html")
+    again = launch(arguments[:-1])
+    assert again.returncode == 0 and "is complete, nothing to do" in again.stdout, again.stderr
+
+
 def test_no_credentials_are_left_in_the_run(undisturbed: Path) -> None:
     for path in undisturbed.rglob("*"):
         assert not (path.is_file() and b"SECRET" in path.read_bytes().upper() and path.suffix in (".yaml", ".json"))

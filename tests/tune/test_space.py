@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from dmgan.config import ConfigError, load_config
+from dmgan.config import ConfigError, load_config, with_values
+from dmgan.evaluation.judges import encoders_key
 from dmgan.launch import main
 from tune.results import minimised, rungs
 from tune.space import load_space, parse_space, presets
-from tune.trial import encoders_key, trial_config
 
 
 @pytest.mark.parametrize("name", presets())
@@ -62,7 +62,7 @@ def test_the_plan_of_a_space() -> None:
         ("optimizer.generator_lr: {uniform: [2, 1]}", "uniform: expected two rising numbers, got [2, 1]"),
         ("optimizer.generator_lr: {uniform: [-1, 1]}", "optimizer.generator_lr=-1: input should be greater than 0"),
         ("train.batch_size: {randint: [2, 8.5]}", "randint: expected integers"),
-        ("train.batch_size: {randit: [2, 8]}", "expected one of choice, grid, uniform, loguniform, randint"),
+        ("train.batch_size: {randit: [2, 8]}", "expected one of choice, grid, cases, uniform, loguniform, randint"),
         ("model.memory_dim: {uniform: [8, 48]}", "model.memory_dim=32.72: input should be a valid integer"),
         ("model.word_dim: {randint: [64, 67]}", "model.word_dim=65: expected an even number"),
         ("train.workers: {choice: [1, 64]}", "train.workers: cannot be searched over"),
@@ -143,8 +143,47 @@ def test_encoders_are_shared_by_trials_that_pre_train_alike_alone(key: str) -> N
     pair = values.get(key, [0.1, 0.2])
     space = parse_space({key: {"choice": pair}, "objective.lambda_ca": {"choice": [1, 2]}}, config, "x")
     assert [parameter.key for parameter in space.of_encoders] == [key] and space.shares_encoders
-    keys = {encoders_key(trial_config(config, {key: value})) for value in pair}
+    keys = {encoders_key(with_values(config, {key: value})) for value in pair}
     assert len(keys) == 2
-    assert len({encoders_key(trial_config(config, {"objective.lambda_ca": value})) for value in (1, 2)}) == 1
+    assert len({encoders_key(with_values(config, {"objective.lambda_ca": value})) for value in (1, 2)}) == 1
     if key not in values:
         assert not parse_space({key: {"uniform": [0.1, 0.2]}}, config, "x").shares_encoders
+
+
+def test_cases_are_systems_that_draw_images_of_one_size() -> None:
+    cub = load_config("cub")
+    table1, refinements = load_space("table1", cub), load_space("refinements", cub)
+    assert table1.trials(99) == 12 and refinements.trials(99) == 12
+    assert {"system": "attngan", "train.seed": 1} in table1.plan(1, seed=0)
+    first = table1.config(cub, {"system": "gan-int-cls", "train.seed": 2})
+    assert first.model.image_sizes == [256] and first.objective.mismatched_pairs and first.train.seed == 2
+    sizes = [refinements.config(cub, {"refinements": n, "train.seed": 0}).model.image_sizes for n in "0123"]
+    assert [len(of_one) for of_one in sizes] == [1, 2, 3, 4] and {of_one[-1] for of_one in sizes} == {256}
+    assert parse_space(table1.to_dict(), cub, "again") == table1
+
+
+def test_trials_of_all_seeds_and_systems_share_encoders() -> None:
+    config = load_config("birds-2")
+    for name in ("table1", "table3", "refinements", "lambda2"):
+        space = load_space(name, config)  # damsm features are one extractor for all
+        assert not space.of_encoders and space.shares_encoders
+        assert len({encoders_key(space.encoders_config(config, values)) for values in space.plan(1, seed=0)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("cases", "message"),
+    [
+        ({"a": {"model.memory": "m"}}, "expected two or more names with keys"),
+        ({"a": {"model.memory": "m"}, "b": {"model.memry": "m"}}, "system: b: model.memry: unknown key; did you mean"),
+        ({"a": {"model.memory": "m"}, "b": {"model.word_dim": 8}}, "model.word_dim: changes the encoders"),
+        ({"a": {"model.memory": "m"}, "b": {"data.url": "x"}}, "data.url: cannot be searched over"),
+        ({"a": {"model.memory": "m"}, "b": {"model.base_size": 32}}, "gives images of 128 pixels, not 256"),
+        ({"a": {"model.memory": "m"}, "b": {"model.architecture": "gan-int-cls"}}, "expected 0 with model.architectur"),
+    ],
+)
+def test_a_mistake_in_cases_is_one_line(cases: dict[str, dict[str, object]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        parse_space({"system": {"cases": cases}}, load_config("cub"), "space.yaml")
+    assert str(error.value).startswith("space.yaml: ") and "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match="cases: expected a name of its own"):
+        parse_space({"model.memory": {"cases": {"a": {}, "b": {}}}}, load_config("cub"), "space.yaml")

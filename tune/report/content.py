@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,10 @@ from tune.results import RUNNING, Trial, score_named, trial_run
 from tune.space import Space, scheduler_of
 from tune.state import SweepState
 
-__all__ = ["WholeSweep", "facts", "method", "notes", "over_seeds", "short", "values_text"]
+__all__ = ["WholeSweep", "facts", "method", "notes", "short", "values_text"]
+
+
+_INDEPENDENT = ("judge_r_precision", "clip_r_precision", "attribute_accuracy", "object_accuracy", "relation_accuracy")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ class WholeSweep:
     def main_scores(self) -> list[Score]:
         """FID, R-precision and what the sweep is about."""
         wanted = ("fid", "r_precision", self.config.tune.objective)
+        return [score for score in self.scores if score.name in wanted]
+
+    @property
+    def compared_scores(self) -> list[Score]:
+        """Those, and what no generator can be trained against."""
+        wanted = {score.name for score in self.main_scores} | set(_INDEPENDENT)
         return [score for score in self.scores if score.name in wanted]
 
     def label(self, trial: Trial) -> str:
@@ -130,25 +138,6 @@ def method(sweep: WholeSweep) -> str:
     kind = scheduler_of(sweep.space, options)
     scheduler = {"asha": "ASHA", "pbt": "PBT", "none": "no early stopping"}[kind]
     return f"{search}, {scheduler}, seed {options.seed}"
-
-
-def over_seeds(sweep: WholeSweep) -> pd.DataFrame | None:
-    keys = [key for key in sweep.space.keys if key != "train.seed"]
-    scored = sweep.scored
-    if "train.seed" not in sweep.space.keys or not keys or not scored:
-        return None
-    table = sweep.table(scored[0].step)
-    rows = []
-    table["group"] = [json.dumps([row[key] for key in keys]) for row in table.to_dict("records")]
-    for _, part in table.groupby("group", sort=False):
-        row = {key: part[key].iloc[0] for key in keys} | {"seeds": len(part)}
-        for score in sweep.main_scores:
-            factor = 100 if score.percent else 1
-            values = factor * part[score.name].astype(float)
-            label = f"{score.label} {score.arrow}" + (" (%)" if score.percent else "")
-            row[label] = f"{values.mean():.3f} ± {values.std(ddof=1):.3f}" if len(part) > 1 else f"{values.mean():.3f}"
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def values_text(trial: Trial) -> str:

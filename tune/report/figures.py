@@ -64,7 +64,7 @@ def _axis(table: pd.DataFrame, parameter: Parameter) -> dict[str, Any]:
             "tickvals": ticks,
             "ticktext": [f"{10**t:.3g}" for t in ticks],
         }
-    if parameter.kind in ("choice", "grid"):
+    if parameter.is_listed:
         names = [str(v) for v in parameter.values]
         return {
             "label": label,
@@ -107,7 +107,7 @@ def importance(shares: dict[str, float]) -> go.Figure:
 def effect(table: pd.DataFrame, parameter: Parameter, score: Score) -> go.Figure:
     """A metric over a parameter: every trial, and mean ± standard deviation of each value or part of a range."""
     figure = go.Figure()
-    listed = parameter.kind in ("choice", "grid")
+    listed = parameter.is_listed
     values = table[parameter.key].map(str) if listed else table[parameter.key].astype(float)
     figure.add_scatter(x=values, y=table[score.name], mode="markers", name="trials", opacity=0.6, marker={"size": 8})
     groups = values if listed else _parts(values, parameter)
@@ -140,7 +140,7 @@ def _parts(values: pd.Series, parameter: Parameter) -> pd.Series:
 
 
 def _middle(values: pd.Series, parameter: Parameter) -> Any:
-    if parameter.kind in ("choice", "grid"):
+    if parameter.is_listed:
         return values.iloc[0]
     return float(10 ** np.log10(values).mean()) if parameter.is_logarithmic else float(values.mean())
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from tune.report.content import WholeSweep, facts, notes, over_seeds, short
+from tune.report.compared import over_seeds, paired, published
+from tune.report.content import WholeSweep, facts, notes, short
 
 __all__ = ["markdown"]
 
@@ -25,14 +26,15 @@ def markdown(sweep: WholeSweep, rows: list[dict[str, object]]) -> str:
     if rows:
         lines += ["", "## Trials", "", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
         lines += ["| " + " | ".join(short(value).replace("|", "/") for value in row.values()) + " |" for row in rows]
-    table = over_seeds(sweep)
-    if table is not None:
-        lines += [
-            "",
-            "## Over seeds",
-            "",
-            "| " + " | ".join(map(str, table.columns)) + " |",
-            "|" + "---|" * len(table.columns),
-        ]
-        lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
+    tables = {"Over seeds": over_seeds(sweep), "Differences by seed": paired(sweep), "Published": published(sweep)}
+    for title, table in tables.items():
+        if table is not None:
+            lines += [
+                "",
+                f"## {title}",
+                "",
+                "| " + " | ".join(map(str, table.columns)) + " |",
+                "|" + "---|" * len(table.columns),
+            ]
+            lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
     return "\n".join(lines) + "\n"

@@ -15,7 +15,8 @@ from dmgan.pixels import to_array
 from dmgan.runs.run import Run
 from dmgan.runs.samples import FixedSamples
 from tune.report import figures
-from tune.report.content import WholeSweep, facts, notes, over_seeds, short, values_text
+from tune.report.compared import cost, over_seeds, paired, published
+from tune.report.content import WholeSweep, facts, notes, short, values_text
 from tune.report.markdown import markdown
 from tune.results import RUNNING, Trial, load_trials, trial_run
 from tune.space import parse_space
@@ -56,6 +57,7 @@ def _rows(sweep: WholeSweep) -> list[dict[str, object]]:
             "step": trial.step,
             "score": trial.score,
             **{score.label: trial.last(score.name) for score in sweep.scores},
+            **cost(sweep, trial),
             "hours": round(trial.cost(), 4),
             "why": trial.reason,
             "run": f"trials/{trial.id}",
@@ -92,7 +94,20 @@ def _page(sweep: WholeSweep, rows: list[dict[str, object]]) -> dict[str, object]
         "sort_key": _sort_key,
         "short": short,
         "plots": _plots(sweep) if sweep.scored else None,
-        "seeds": over_seeds(sweep),
+        "tables": [
+            ("Over seeds", "Mean ± standard deviation over the seeds of every configuration.", over_seeds(sweep)),
+            (
+                "Differences by seed",
+                "Of every two configurations, from the one to the other, seed by seed: the mean with its 95 % interval "
+                "(Student's t). An interval with 0 in it tells nothing apart.",
+                paired(sweep),
+            ),
+            (
+                "Published",
+                "Zhu et al. (2019), Table 1, on CUB and COCO: they do not compare with trials on other data.",
+                published(sweep),
+            ),
+        ],
         "samples": _samples(sweep),
     }
 

@@ -82,8 +82,8 @@ class FrechetInceptionDistance(Metric):
     def generated(self, part: Part, settings: Settings) -> Sums:
         return FeatureSums.of(part.features).to_sums()
 
-    def real(self, features: Tensor, settings: Settings) -> Sums:
-        return FeatureSums.of(features).to_sums()
+    def real(self, part: Part, settings: Settings) -> Sums:
+        return FeatureSums.of(part.features).to_sums()
 
     def caveats(self, generated: Sums, real: Sums, settings: Settings) -> list[str]:
         of_generated = FeatureSums.from_sums(generated)

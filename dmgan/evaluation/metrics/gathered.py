@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dmgan.evaluation.metrics.metric import Metric, Part, Score, Settings, Sums, Value, metrics
 
@@ -55,10 +54,10 @@ class GatheredFeatures(Metric):
         return settings.real_images and (settings.options.kid or settings.options.precision_recall)
 
     def generated(self, part: Part, settings: Settings) -> Sums:
-        return self.real(part.features, settings)
+        return {"features": part.features.float().cpu().numpy()}
 
-    def real(self, features: Tensor, settings: Settings) -> Sums:
-        return {"features": features.float().cpu().numpy()}
+    def real(self, part: Part, settings: Settings) -> Sums:
+        return self.generated(part, settings)
 
     def add(self, one: Sums, other: Sums) -> Sums:
         return {"features": np.concatenate([one["features"], other["features"]])}

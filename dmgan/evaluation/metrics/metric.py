@@ -17,7 +17,19 @@ from torch import Tensor
 from datasets.registry import Registry
 from dmgan.config import Evaluate
 
-__all__ = ["Metric", "Numbers", "Part", "Score", "Settings", "Sums", "Value", "metrics", "scores_of"]
+__all__ = [
+    "Confusion",
+    "Metric",
+    "Numbers",
+    "Part",
+    "Ranked",
+    "Score",
+    "Settings",
+    "Sums",
+    "Value",
+    "metrics",
+    "scores_of",
+]
 
 Sums = dict[str, np.ndarray]  # what a part contributes, by name
 Value = float | dict[str, float]  # a number, or {"mean": …, "std": …}
@@ -42,22 +54,44 @@ class Settings:
     dataset: str  # the name in the manifest
 
     @property
+    def judges(self) -> tuple[str, ...]:
+        """Who ranks captions: damsm, the run's own encoders, and whom the configuration asks for."""
+        asked = {"judge": self.options.judge, "clip": self.options.clip}
+        return ("damsm", *(name for name, value in asked.items() if value is not None))
+
+    @property
     def real_images(self) -> bool:
         """Whether features of the real images are there, and not their moments alone."""
         return self.options.real_statistics is None
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of the generated images, n of them, with what was computed of all."""
+class Ranked:
+    """How a judge (`dmgan.evaluation.judges`) ranks an image's own caption among mismatching ones."""
 
-    indices: np.ndarray  # (n,) of the images in the evaluation
+    matching: np.ndarray  # (n,) cosine of the image's code with its caption's sentence
+    found: np.ndarray  # (n,) whether no mismatching caption's cosine is as large
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the generated or of the real images, n of them, with what was computed of all."""
+
+    indices: np.ndarray  # (n,) of the images among `total`
+    total: int  # generated images, or real ones
     images: Tensor  # uint8 (n, 3, H, W)
     captions: list[str]
     features: Tensor  # (n, D), what FID is on
     logits: Tensor  # (n, K), what IS is on
-    matching: np.ndarray  # (n,) cosine of the image's code with its caption's sentence
-    found: np.ndarray  # (n,) whether no mismatching caption's cosine is as large
+    ranked: Mapping[str, Ranked]  # by judge: damsm, the run's own encoders, and those that the evaluation asks for
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often a thing that captions name one of `labels` is seen as each of them."""
+
+    labels: tuple[str, ...]
+    counts: np.ndarray  # (L, L) int64, rows as it is named, columns as it is seen
 
 
 @dataclass(frozen=True)
@@ -119,8 +153,8 @@ class Metric(ABC):
         """What whoever reads the scores must know, one line each."""
         return []
 
-    def real(self, features: Tensor, settings: Settings) -> Sums:
-        """What a part of the real images contributes, by their features (n, D)."""
+    def real(self, part: Part, settings: Settings) -> Sums:
+        """What a part of the real images contributes."""
         return {}
 
     def add(self, one: Sums, other: Sums) -> Sums:
@@ -130,6 +164,14 @@ class Metric(ABC):
     @abstractmethod
     def result(self, generated: Sums, real: Sums, settings: Settings) -> dict[str, Value]:
         """The whole's scores by name; `real` is what `real` gave of all real images, or moments that were given."""
+
+    def ceiling(self, real: Sums, settings: Settings) -> dict[str, Value]:
+        """What the real images themselves get, by the scores' names; nothing of scores that compare with them."""
+        return {}
+
+    def confusions(self, sums: Sums, settings: Settings) -> dict[str, Confusion]:
+        """What is taken for what, by the name of the attribute."""
+        return {}
 
     def protocol(self, settings: Settings) -> dict[str, object]:
         """What the protocol is to say of it, by name."""

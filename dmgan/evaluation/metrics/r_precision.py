@@ -115,15 +115,27 @@ class FoldCounts:
 
 
 class RPrecision(Metric):
-    """R-precision over the folds that the protocol asks for. Keeps what it found of every image, in their order."""
+    """R-precision by one judge, over the folds that the protocol asks for; of the real images as a ceiling.
 
-    scores = (Score("r_precision", "R-precision", "share of images", "higher", percent=True),)
+    Keeps what it found of every image, in their order.
+    """
+
     _OF_IMAGES = ("matching", "found")
 
+    def __init__(self, judge: str, name: str, label: str) -> None:
+        self._judge, self._name = judge, name
+        self.scores = (Score(name, label, "share of images", "higher", percent=True),)
+
+    def wanted(self, settings: Settings) -> bool:
+        return self._judge in settings.judges
+
     def generated(self, part: Part, settings: Settings) -> Sums:
-        numbers = settings.numbers
-        counts = FoldCounts.of(part.found, fold_of(part.indices, numbers.images, numbers.folds), numbers.folds)
-        return {"n": counts.n, "hits": counts.hits, "matching": part.matching, "found": part.found}
+        ranked, folds = part.ranked[self._judge], settings.numbers.folds
+        counts = FoldCounts.of(ranked.found, fold_of(part.indices, part.total, folds), folds)
+        return {"n": counts.n, "hits": counts.hits, "matching": ranked.matching, "found": ranked.found}
+
+    def real(self, part: Part, settings: Settings) -> Sums:
+        return self.generated(part, settings)
 
     def add(self, one: Sums, other: Sums) -> Sums:
         return {
@@ -133,10 +145,15 @@ class RPrecision(Metric):
 
     def result(self, generated: Sums, real: Sums, settings: Settings) -> dict[str, Value]:
         mean, std = FoldCounts(generated["n"], generated["hits"]).precision()
-        return {"r_precision": {"mean": mean, "std": std}}
+        return {self._name: {"mean": mean, "std": std}}
+
+    def ceiling(self, real: Sums, settings: Settings) -> dict[str, Value]:
+        return self.result(real, {}, settings)
 
     def protocol(self, settings: Settings) -> dict[str, object]:
-        return {"r_precision": {"r": 1, "distractors": settings.numbers.distractors, "folds": settings.numbers.folds}}
+        return {self._name: {"r": 1, "distractors": settings.numbers.distractors, "folds": settings.numbers.folds}}
 
 
-metrics.register("r_precision", RPrecision())
+metrics.register("r_precision", RPrecision("damsm", "r_precision", "R-precision"))
+metrics.register("judge_r_precision", RPrecision("judge", "judge_r_precision", "R-precision, independent judge"))
+metrics.register("clip_r_precision", RPrecision("clip", "clip_r_precision", "R-precision, CLIP"))

@@ -61,7 +61,7 @@ def test_the_quickstart_is_the_same_architecture_at_16_32_64() -> None:
     [
         ("objective.lambda_dmsm=3", "objective.lambda_dmsm: unknown key; did you mean objective.lambda_damsm?"),
         ("zero_stage=2", "zero_stage: unknown key; did you mean deepspeed.zero_stage?"),
-        ("model.base_size=17", "model.base_size=17: expected a power of two from 8 to 128"),
+        ("model.base_size=17", "model.base_size=17: expected a power of two from 8 to 256"),
         ("model.word_dim=3", "model.word_dim=3: expected an even number"),
         ("train.batch_size=many", "train.batch_size='many': input should be a valid integer"),
         ("train.batch_size=0", "train.batch_size=0: input should be greater than or equal to 2"),

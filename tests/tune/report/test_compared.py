@@ -1,0 +1,56 @@
+"""Comparing configurations over seeds."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dmgan.config import load_config
+from dmgan.runs.run import Run
+from tune.report.compared import interval
+from tune.report.page import write_report
+from tune.results import FINISHED, Rung, Trial
+from tune.space import load_space
+
+FID = {"gan-int-cls": (30.0, 31.0, 29.0), "attngan": (20.0, 22.0, 21.0), "dm-gan": (19.0, 23.5, 20.5)}
+
+
+def test_the_interval_is_students() -> None:
+    mean, half = interval([1.0, 2.0, 3.0])
+    assert mean == 2 and half == pytest.approx(4.303 / 3**0.5, rel=1e-6)
+    assert interval([5.0, 5.0]) == (5, 0)
+
+
+def test_a_sweep_over_systems_is_compared_by_seed(untrained: tuple[Run, list[str]], tmp_path: Path) -> None:
+    sweep, config = Run(str(tmp_path / "table1")), load_config(None, untrained[1])
+    sweep.write_config(config)
+    space = load_space("table1", config).to_dict()
+    about = {
+        "trials": 12,
+        "objective": "fid",
+        "state": FINISHED,
+        "started": 0.0,
+        "caps": {},
+        "captions": ["a red bird"],
+    }
+    sweep.write_json("sweep.json", {"space": space, **about})
+    for number, (system, seed) in enumerate((system, seed) for system in FID for seed in range(3)):
+        values = {"system": system, "train.seed": seed}
+        fid = FID[system][seed]
+        scores = {"fid": fid, "r_precision": 0.5, "judge_r_precision": 0.4, "inception_score": 2.0}
+        rung = Rung(step=9, score=fid, scores=scores, hours=1.0)
+        trial = Trial(id=f"{number:03d}", planned=values, values=values, state=FINISHED, rungs=[rung], started=number)
+        trial.save(sweep)
+        run = Run(sweep.path("trials", trial.id))
+        for name in ("encoders.safetensors", "vocabulary.json", "generator.safetensors", "generator.json"):
+            shutil.copy(untrained[0].path(name), run.path(name))
+        run.write_config(config)
+    page = Path(write_report(sweep)).read_text()
+    text = Path(sweep.path("report.md")).read_text()
+    assert "| gan-int-cls | attngan | FID ↓ | 3 | -9.000 ± 2.484 | attngan is better |" in text
+    assert "| attngan | dm-gan | FID ↓ | 3 | +0.000 ± 3.287 | not told apart |" in text
+    assert "| attngan | 3 | 21.000 ± 1.000 |" in text and "R-precision, independent judge ↑ (%)" in text
+    assert "generator, M parameters" in text and "| GAWWN | CUB | 3.62 ± 0.07 |" in text
+    assert "positions of the bird's parts" in text and "Differences by seed" in page

@@ -1,0 +1,144 @@
+"""Comparing a sweep's configurations over seeds: means, paired differences, parameters, cost, published rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import combinations
+from math import sqrt
+from statistics import median
+
+import pandas as pd
+import torch
+
+from dmgan.architectures import build_generator
+from dmgan.evaluation.metrics import Score
+from dmgan.report.scores import PUBLISHED
+from tune.report.content import WholeSweep
+from tune.results import Trial, trial_run
+
+__all__ = ["cost", "interval", "over_seeds", "paired", "published"]
+
+# 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom.
+_T = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+_NEEDS = {
+    "GAWWN": "positions of the bird's parts, or its box, beside every caption",
+    "PPGN": "a classifier and a captioning network trained on other data, and an optimisation for every image",
+}
+_PAIRS = 28  # of configurations, at most
+
+
+def interval(differences: list[float]) -> tuple[float, float]:
+    """Mean and half the width of its 95 % interval by Student's t; needs two differences or more."""
+    n = len(differences)
+    mean = sum(differences) / n
+    deviation = sqrt(sum((value - mean) ** 2 for value in differences) / (n - 1))
+    return mean, _T[min(n - 1, len(_T)) - 1] * deviation / sqrt(n)
+
+
+def cost(sweep: WholeSweep, trial: Trial) -> dict[str, float | None]:
+    """A trial's size and step: parameters of its generator, in millions, and seconds a step as it was trained."""
+    run = trial_run(sweep.run, trial.id)
+    record = run.read_generator_record()
+    parameters = None
+    if record is not None:
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in build_generator(record.model).parameters()) / 1e6
+    seconds = None
+    lines = [line for line in run.read_metrics() if line.stage == "train" and line.images_per_second > 0]
+    if lines:
+        train = run.read_config().train
+        seconds = train.images_a_step * train.workers / median(line.images_per_second for line in lines)
+    return {"generator, M parameters": parameters, "s a step": seconds}
+
+
+def over_seeds(sweep: WholeSweep) -> pd.DataFrame | None:
+    """A row a configuration: mean ± standard deviation over its seeds, its size and its step's cost."""
+    groups = _groups(sweep)
+    if groups is None:
+        return None
+    rows = []
+    for values, part in groups:
+        row: dict[str, object] = {**values, "seeds": len(part)}
+        for score in sweep.compared_scores:
+            found = part[score.name].astype(float) * (100 if score.percent else 1)
+            spread = f" ± {found.std(ddof=1):.3f}" if len(part) > 1 else ""
+            row[_label(score)] = f"{found.mean():.3f}{spread}"
+        costs = [cost(sweep, sweep.trials[int(label[1:]) - 1]) for label in part["trial"]]
+        for name in costs[0]:
+            known = [value for each in costs if (value := each[name]) is not None]
+            row[name] = f"{sum(known) / len(known):.3g}" if known else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def paired(sweep: WholeSweep) -> pd.DataFrame | None:
+    """Of every two configurations the differences of their scores seed by seed: mean with its 95 % interval."""
+    groups = _groups(sweep)
+    if groups is None or len(groups) < 2:
+        return None
+    rows = []
+    for (one, of_one), (other, of_other) in list(combinations(groups, 2))[:_PAIRS]:
+        both = of_one.merge(of_other, on="train.seed", suffixes=("", "'"))
+        if len(both) < 2:
+            continue
+        for score in sweep.compared_scores:
+            factor = 100 if score.percent else 1
+            differences = (both[score.name + "'"].astype(float) - both[score.name].astype(float)) * factor
+            mean, half = interval(differences.tolist())
+            better = (mean < 0) == (score.better == "lower")
+            verdict = "not told apart" if abs(mean) <= half else f"{_name(other if better else one)} is better"
+            rows.append(
+                {
+                    "from": _name(one),
+                    "to": _name(other),
+                    "score": _label(score),
+                    "seeds": len(both),
+                    "difference": f"{mean:+.3f} ± {half:.3f}",
+                    "": verdict,
+                }
+            )
+    return pd.DataFrame(rows) if rows else None
+
+
+def published(sweep: WholeSweep) -> pd.DataFrame | None:
+    """The paper's Table 1, beside a sweep over systems, with what those would need that cannot be trained here."""
+    systems = [p for p in sweep.space.parameters if any("model.architecture" in case for case in p.cases.values())]
+    if not systems:
+        return None
+    rows = [
+        {
+            "published": method,
+            "data": data,
+            "IS ↑": inception,
+            "FID ↓": fid,
+            "R-precision ↑": precision,
+            "not trained here: needs": _NEEDS.get(method, ""),
+        }
+        for method, data, inception, fid, precision in PUBLISHED
+    ]
+    return pd.DataFrame(rows)
+
+
+def _groups(sweep: WholeSweep) -> list[tuple[Mapping[str, object], pd.DataFrame]] | None:
+    """The configurations without their seeds, each with its scored trials at the last step; None without seeds."""
+    keys = [key for key in sweep.space.keys if key != "train.seed"]
+    if "train.seed" not in sweep.space.keys or not keys or not sweep.scored:
+        return None
+    table = sweep.table(sweep.scored[0].step)
+    table["group"] = [json.dumps([row[key] for key in keys]) for row in table.to_dict("records")]
+    parts = [({key: part[key].iloc[0] for key in keys}, part) for _, part in table.groupby("group", sort=False)]
+    order = {p.key: [str(value) for value in p.values] for p in sweep.space.parameters if p.is_listed}
+    return sorted(parts, key=lambda part: [order[k].index(str(v)) for k, v in part[0].items() if k in order])
+
+
+def _name(values: Mapping[str, object]) -> str:
+    return ", ".join(str(value) for value in values.values())
+
+
+def _label(score: Score) -> str:
+    return f"{score.label} {score.arrow}" + (" (%)" if score.percent else "")
