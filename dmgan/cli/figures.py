@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 
 from cluster.driver.submitted import output_folder
-from datasets import storage
 from datasets.documents import read_text
 from dmgan.cli.command import Command, installed, runs_url, storage_flag
+from dmgan.cli.evaluate import check_trained
 from dmgan.config import ConfigError
+from dmgan.runs.catalog import existing
 
 __all__ = ["FIGURES"]
 
@@ -32,19 +33,17 @@ def carry_out(options: argparse.Namespace) -> int:
         raise ConfigError("--runs: not given; expected names of trained runs, such as --runs attngan,dm-gan")
     if options.count < 1:
         raise ConfigError(f"--count {options.count}: expected at least 1")
-    with installed():
-        from dmgan.report.figures import load_systems, write_figures
-        from dmgan.runs.run import Run
-
-    folder = runs_url(options)
-    runs = {name: Run(storage.join(folder, name)) for name in names}
-    for name, run in runs.items():
-        if not run.has("generator.json"):
-            raise ConfigError(f"--runs {name}: {run.path('generator.json')}: not found; expected a trained run")
+    folders = {name: existing(runs_url(options), name, "--runs ") for name in names}
     captions = list(options.caption)
     if options.captions is not None:
         lines = read_text(options.captions, "--captions ").splitlines()
         captions += [line.strip() for line in lines if line.strip()]
+    with installed():
+        from dmgan.report.figures import load_systems, write_figures
+        from dmgan.runs.run import Run
+    runs = {name: Run(folder.url) for name, folder in folders.items()}
+    for run in runs.values():
+        check_trained(run)
     out = Path(output_folder(str(options.out)))
     systems, chosen = load_systems(runs, captions, options.count, options.seed)
     try:

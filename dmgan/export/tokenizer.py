@@ -55,20 +55,17 @@ def _of_words(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
     return fast
 
 
-class _Pieces(TypedDict):
+class _Saved(TypedDict):
     """What `to_json` of bpe and characters writes."""
 
     tokenizer: str
     tokens: list[str]
-    merges: list[tuple[str, str]]
+    merges: list[list[str]]
 
 
-def _of_pieces(saved: _Pieces) -> tokenizers.Tokenizer:
-    """bpe and characters, of what their `to_json` wrote."""
+def _of_pieces(saved: _Saved) -> tokenizers.Tokenizer:
     numbers = {_PADDING: 0} | {token: i for i, token in enumerate(saved["tokens"], start=1)}
-    fast = tokenizers.Tokenizer(
-        models.BPE(vocab=numbers, merges=[(first, second) for first, second in saved["merges"]])
-    )
+    fast = tokenizers.Tokenizer(models.BPE(vocab=numbers, merges=[(pair[0], pair[1]) for pair in saved["merges"]]))
     between = Regex(r"(?:[^\P{P}_]|[\p{Z}\p{Cc}])+")
     cleaned = [normalizers.Replace(Regex(r"\p{Cf}"), ""), normalizers.Replace(between, " "), normalizers.Strip()]
     fast.normalizer = normalizers.Sequence([*_folding(), *cleaned])

@@ -42,7 +42,7 @@ class CaptionLSTM(nn.LSTM):
         marked = torch.cat([embedded, outside[..., None].to(embedded.dtype)], dim=2)
         states, *_ = torch._VF.lstm(marked, (start, start), weights, True, 1, 0.0, self.training, True, True)
         forward, backward = states.split(self.hidden_size, dim=2)
-        last = forward.take_along_dim((lengths - 1)[:, None, None], dim=1)[:, 0]
+        last = forward.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, self.hidden_size))[:, 0]
         return states.masked_fill(outside[..., None], 0), torch.cat([last, backward[:, 0]], dim=1)
 
 

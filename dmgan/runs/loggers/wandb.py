@@ -70,7 +70,10 @@ class WeightsAndBiases(Logger):
         self._folder.upload()
 
     def close(self) -> None:
+        import wandb
+
         self._run.finish()
+        wandb.teardown()  # its service writes the last of the file after `finish` has returned
         self._folder.upload()
 
     def _log(self, group: str, values: Mapping[str, float], step: int) -> None:

@@ -57,7 +57,7 @@ def test_mistakes_are_one_line(storage: Path, tmp_path: Path, capsys: pytest.Cap
         load_config(Run(str(tmp_path / "memory")).read_config(), ["data.url=/another"])
     )
     for runs, more, message in (
-        ("memory,none", (), "--runs none: "),
+        ("memory,none", (), "--runs none: no such run in "),
         ("memory,elsewhere", (), "elsewhere is of /another, memory of "),
         ("", (), "--runs: not given"),
         ("memory", ("--count", "0"), "--count 0: expected at least 1"),
