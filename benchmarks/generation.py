@@ -5,7 +5,8 @@
 
 with random weights of a preset's sizes, every caption another one, on a GPU where there is one, else on the CPU. In
 every round each way draws the same images, in a changing order, so that what else the machine does falls on both; the
-first round is not counted. The share is that of two times of one round.
+first round is not counted. The share is that of two times of one round; the processor share is that of the processor
+seconds of all threads, which hardly depend on what else the machine does.
 
 `--json` prints the result as the last line.
 """
@@ -63,16 +64,21 @@ def _carry_out(options: argparse.Namespace) -> int:
             raise UserError(f"--{name} {getattr(options, name)}: expected at least 1")
     model = untrained(options.preset).to(usable_device(options.device), number_type(options.dtype))
     result = measure(model, options.preset, options.batch, options.images, options.rounds)
-    low, middle, high = result["share_range"][0], result["share"], result["share_range"][1]
     print(
         f"{result['preset']}, {result['pixels']} pixels, batch {result['batch']}, {result['images']} images, "
         f"{result['rounds']} rounds, {result['dtype']}, {result['device']}\n"
-        f"networks alone {result['networks']:.1f} images/s, draw {result['draw']:.1f} images/s: "
-        f"{low:.1%}, {middle:.1%}, {high:.1%} (minimum, median, maximum)"
+        f"networks alone {result['networks']:.1f} images/s, draw {result['draw']:.1f} images/s\n"
+        f"share of the networks (minimum, median, maximum): {_shown(result, 'share')}\n"
+        f"by processor seconds: {_shown(result, 'processor_share')}"
     )
     if options.json:
         print(json.dumps(result))
     return 0
+
+
+def _shown(result: Result, name: str) -> str:
+    low, high = result[f"{name}_range"]
+    return f"{low:.1%}, {result[name]:.1%}, {high:.1%}"
 
 
 def untrained(preset: str) -> TextToImage:
@@ -91,14 +97,15 @@ def measure(model: TextToImage, preset: str, batch: int, images: int, rounds: in
     requests = [Request(caption, number) for number, caption in enumerate(captions)]
     ways = {"networks": _networks(model, requests, batch), "draw": _draw(model, requests, batch)}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    processor: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)
     for number in tqdm(range(rounds + 1), desc="measure", unit="round", disable=None):
         for name in names if number % 2 else names[::-1]:
-            began = time.perf_counter()
+            began, processor_began = time.perf_counter(), time.process_time()
             ways[name]()
             if number:
                 seconds[name].append(time.perf_counter() - began)
-    shares = [alone / whole for alone, whole in zip(seconds["networks"], seconds["draw"], strict=True)]
+                processor[name].append(time.process_time() - processor_began)
     return {
         "preset": preset,
         "pixels": model.resolution,
@@ -108,9 +115,15 @@ def measure(model: TextToImage, preset: str, batch: int, images: int, rounds: in
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": device_name(model.device),
         **{name: images / statistics.median(found) for name, found in seconds.items()},
-        "share": statistics.median(shares),
-        "share_range": [min(shares), max(shares)],
+        **_share("share", seconds),
+        **_share("processor_share", processor),
     }
+
+
+def _share(name: str, times: dict[str, list[float]]) -> Result:
+    """What share of the networks' rate `draw` reaches: median, minimum and maximum over the rounds."""
+    found = [alone / whole for alone, whole in zip(times["networks"], times["draw"], strict=True)]
+    return {name: statistics.median(found), f"{name}_range": [min(found), max(found)]}
 
 
 def _networks(model: TextToImage, requests: Sequence[Request], batch: int) -> Callable[[], None]:
