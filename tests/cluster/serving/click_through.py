@@ -20,7 +20,7 @@ def open_page(tab: Page, address: str) -> None:
     """With a token that is wrong at first."""
     tab.goto(address)
     for token in ("a-wrong-token-of-the-tests", TOKEN):
-        tab.get_by_label("Token", exact=True).fill(token)
+        tab.get_by_role("textbox", name="Token").fill(token)
         with tab.expect_response("**/v1/models"):
             tab.get_by_role("button", name="Continue").click()
     expect(tab.locator("#door")).to_be_hidden()
