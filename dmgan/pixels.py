@@ -13,7 +13,7 @@ __all__ = ["png", "quantised", "to_array", "to_unit"]
 
 def quantised(images: Tensor) -> Tensor:
     """Images in [−1, 1] as uint8 of the same shape, rounded to the nearest."""
-    return ((images + 1) * 127.5).round().clamp(0, 255).byte()
+    return (images + 1).mul_(127.5).round_().clamp_(0, 255).byte()
 
 
 def to_unit(pixels: Tensor) -> Tensor:

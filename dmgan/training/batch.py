@@ -68,8 +68,7 @@ def caption_tensors(
 
     Raises UnknownWordsError for a caption without a known word.
     """
-    ids = torch.zeros(len(captions), max_words, dtype=torch.int64)
-    lengths = torch.zeros(len(captions), dtype=torch.int64)
+    rows: list[list[int]] = []
     for row, caption in enumerate(captions):
         words = tokenizer.encode(caption)
         if not words:
@@ -78,9 +77,10 @@ def caption_tensors(
             draw = draws[row] if draws is not None else None
             kept = range(max_words) if draw is None else sorted(Random(draw).sample(range(len(words)), max_words))
             words = [words[i] for i in kept]
-        ids[row, : len(words)] = torch.tensor(words)
-        lengths[row] = len(words)
-    return ids, lengths
+        rows.append(words)
+    padded = [words + [0] * (max_words - len(words)) for words in rows]
+    ids = torch.tensor(padded, dtype=torch.int64).view(len(rows), max_words)
+    return ids, torch.tensor([len(words) for words in rows], dtype=torch.int64)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
