@@ -59,7 +59,9 @@ def _pictures(artist: Artist, plan: Plan, look: Look, batch_size: int) -> Iterat
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     batches, workers = -(-len(plan) // batch_size), artist.config.train.workers
-    drawn = ray.data.range(batches, override_num_blocks=min(batches, _BLOCKS)).map_batches(
+    # Not `range`, whose tasks would wait for a core while the actors have all of them.
+    numbers = ray.data.from_items([{"id": n} for n in range(batches)], override_num_blocks=min(batches, _BLOCKS))
+    drawn = numbers.map_batches(
         _Drawer,
         fn_constructor_args=(artist, plan, look, batch_size, storage_environment()),
         batch_size=1,

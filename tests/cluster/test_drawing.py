@@ -10,7 +10,7 @@ from dmgan.runs.run import Run
 
 
 @pytest.mark.distributed
-def test_two_workers_write_what_one_process_does_and_what_fails_in_one_is_named(
+def test_two_workers_write_what_one_process_does(
     untrained: tuple[Run, list[str]],
     packed: tuple[str, Manifest],
     tmp_path: Path,
