@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from typing import Literal, TextIO
 
-__all__ = ["Style", "has_colour", "plain", "styled"]
+__all__ = ["Style", "has_colour", "plain", "styled", "warn"]
 
 Style = Literal["error", "warning", "stage"]
 
@@ -21,6 +22,11 @@ def has_colour(stream: TextIO) -> bool:
 def styled(text: str, style: Style, stream: TextIO) -> str:
     """The text as `stream` is to show it."""
     return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if has_colour(stream) else text
+
+
+def warn(text: str) -> None:
+    """Say on stderr, in one line, what a person should know and nothing ends for."""
+    print(f"{styled('dmgan: warning:', 'warning', sys.stderr)} {text}", file=sys.stderr)
 
 
 def plain(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 
 from cluster.driver.failures import reason_of
 from datasets import storage
-from datasets.terminal import styled
+from datasets.terminal import warn
 from dmgan.runs.folder import LIVE_REPORT, RunFolder
 
 __all__ = ["refreshed"]
@@ -50,6 +49,5 @@ def _refresh(
             write()
             shown, due = record.step, time.monotonic() + (time.monotonic() - began) / _SHARE
         except Exception as error:  # a page is not worth a run
-            head = styled("dmgan: warning:", "warning", sys.stderr)
-            print(f"{head} report.html is not refreshed any more: {reason_of(error)}", file=sys.stderr)
+            warn(f"report.html is not refreshed any more: {reason_of(error)}")
             return

@@ -15,12 +15,13 @@ from datasets import storage
 from datasets.captions import load_captions
 from datasets.errors import UserError
 from datasets.manifest import Manifest, check_shards, load_manifest
+from datasets.vocabulary import Vocabulary
 from dmgan.config import Config, ConfigError
 from dmgan.evaluation.protocol import SPLIT, protocol_numbers
 from dmgan.model.tokenizers import check_vocabulary
 from dmgan.runs.run import Run
 
-__all__ = ["dataset_problems", "start_problems", "wants_server"]
+__all__ = ["dataset_problems", "packed_problems", "start_problems", "wants_server"]
 
 
 def start_problems(config: Config, run: Run, stages: Set[str]) -> Iterator[UserError]:
@@ -42,7 +43,14 @@ def dataset_problems(config: Config, stages: Set[str]) -> Iterator[UserError]:
         manifest, vocabulary = load_manifest(config.data.url)
     except UserError as error:
         yield error
-        return
+    else:
+        yield from packed_problems(config, stages, manifest, vocabulary)
+
+
+def packed_problems(
+    config: Config, stages: Set[str], manifest: Manifest, vocabulary: Vocabulary
+) -> Iterator[UserError]:
+    """The same of a dataset whose manifest has been read."""
     yield from problem(lambda: check_shards(config.data.url, manifest))
     size = config.model.image_sizes[-1]
     if manifest.resolution != size:

@@ -14,7 +14,7 @@ from cluster.driver.failures import reason_of, workers_as_one_line
 from cluster.driver.fit import fit
 from cluster.driver.judging import make_judge
 from cluster.driver.live_report import refreshed
-from cluster.driver.preflight import dataset_problems, start_problems, wants_server
+from cluster.driver.preflight import packed_problems, start_problems, wants_server
 from cluster.driver.resources import ray_cluster
 from cluster.worker.planned import planned_steps
 from datasets import storage
@@ -23,7 +23,7 @@ from datasets.packing.command import read_source
 from datasets.packing.pack import PackOptions, pack
 from datasets.storage.lease import LeaseToken, leased
 from datasets.storage.local_s3 import local_s3
-from datasets.terminal import styled
+from datasets.terminal import styled, warn
 from dmgan.config import Config, ConfigError, with_values
 from dmgan.evaluation.protocol import SPLIT, departures, protocol_numbers
 from dmgan.evaluation.record import Evaluation, read_evaluation
@@ -210,8 +210,7 @@ def _tell_loggers(config: Config, run: Run, result: Evaluation) -> None:
         except Exception as error:
             if not kind.may_fail:
                 raise
-            head = styled("dmgan: warning:", "warning", sys.stderr)
-            print(f"{head} {kind.__name__} was not told the scores: {reason_of(error)}", file=sys.stderr)
+            warn(f"{kind.__name__} was not told the scores: {reason_of(error)}")
 
 
 def _say_scores(result: Evaluation, prefix: str) -> None:
@@ -262,8 +261,8 @@ def _dataset(config: Config, folder: Path, stages: Set[str]) -> None:
         say("dataset", f"drawing {kind}{f' into {source}' if kind == 'birds' else ''} and packing them to {url}")
         options = PackOptions(resolution=config.model.image_sizes[-1])
         pack(read_source(kind, str(source), options), url, options)
-    if (first := next(dataset_problems(config, stages), None)) is not None:
-        raise first
     manifest, vocabulary = load_manifest(url)
+    if (first := next(packed_problems(config, stages, manifest, vocabulary), None)) is not None:
+        raise first
     counts = " and ".join(f"{part.samples} {SPLIT_NAMES[name]}" for name, part in manifest.splits.items())
     say("dataset", f"{url}: {counts} images, {len(vocabulary)} words")

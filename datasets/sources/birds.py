@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import permutations
 from math import cos, pi, sin
 from pathlib import Path
 
@@ -24,10 +23,21 @@ from PIL import Image, ImageDraw
 
 from datasets.sources import cub
 from datasets.sources.options import PackOptions
+from datasets.sources.pairs_of_colours import species_by_pairs
 from datasets.sources.records import Reader, Source, SourceError, readers
 from datasets.storage.progress import progress_bar
 
-__all__ = ["BODY_REGION", "COLOURS", "NAME", "Species", "body_colour", "captions", "draw", "make_species", "write"]
+__all__ = [
+    "BODY_REGION",
+    "COLOURS",
+    "NAME",
+    "Species",
+    "body_colour",
+    "captions",
+    "draw",
+    "make_species",
+    "write",
+]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (204, 41, 41),
@@ -77,27 +87,16 @@ class Species:
 def make_species(seed: int = 0) -> tuple[list[Species], list[Species]]:
     """The species of training and of test; their (body, wing) pairs are disjoint."""
     rng = np.random.default_rng([seed, 1])
-    pairs = list(permutations(COLOURS, 2))
-    rng.shuffle(pairs)
-    held_out = len(pairs) // 4
-    used: set[str] = set()
+    return species_by_pairs(rng, COLOURS, TRAIN_SPECIES, TEST_SPECIES, lambda body, wing: _species(body, wing, rng))
 
-    def draw_species(pairs: list[tuple[str, str]], count: int) -> list[Species]:
-        species: list[Species] = []
-        while len(species) < count:
-            body, wing = pairs[len(species) % len(pairs)]
-            # Half the species have a breast of the body's colour and a crown of the wing's, as many real birds do.
-            breast = str(rng.choice(list(COLOURS))) if rng.random() < 0.5 else body
-            crown = str(rng.choice(list(COLOURS))) if rng.random() < 0.5 else wing
-            beak = str(rng.choice(["orange", "yellow", "black", "gray", "red"]))
-            length, size = str(rng.choice(["short", "medium", "long"])), str(rng.choice(["small", "large"]))
-            candidate = Species(body, wing, breast, crown, beak, length, size)
-            if candidate.name not in used:
-                used.add(candidate.name)
-                species.append(candidate)
-        return species
 
-    return draw_species(pairs[held_out:], TRAIN_SPECIES), draw_species(pairs[:held_out], TEST_SPECIES)
+def _species(body: str, wing: str, rng: np.random.Generator) -> Species:
+    # Half the species have a breast of the body's colour and a crown of the wing's, as many real birds do.
+    breast = str(rng.choice(list(COLOURS))) if rng.random() < 0.5 else body
+    crown = str(rng.choice(list(COLOURS))) if rng.random() < 0.5 else wing
+    beak = str(rng.choice(["orange", "yellow", "black", "gray", "red"]))
+    length, size = str(rng.choice(["short", "medium", "long"])), str(rng.choice(["small", "large"]))
+    return Species(body, wing, breast, crown, beak, length, size)
 
 
 def captions(species: Species, rng: np.random.Generator, count: int = 10) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from cluster.driver.submitted import output_folder
+from datasets.terminal import warn
 from dmgan.cli.command import Command, installed, on_a_run, run_and_configuration
 from dmgan.cli.evaluate import check_trained
 from dmgan.config import ConfigError
@@ -45,8 +45,7 @@ def carry_out(options: argparse.Namespace) -> int:
     model = TextToImage.from_run(folder.url, options.step, "cpu", config=config)
     captions = usable_captions(options.caption, model)[0] if options.caption else []
     if replaced:
-        said = f"--out {options.out}: {replaced} files of an earlier export are replaced"
-        print(f"dmgan: warning: {said}", file=sys.stderr)
+        warn(f"--out {options.out}: {replaced} files of an earlier export are replaced")
     names = export(model, read_evaluation(Run(folder.url)), url, formats, options.license, captions)
     print(f"{folder.name}, step {model.step}, in {url}: {', '.join(names)}")
     return 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.driver.submitted import output_folder
 from datasets.documents import read_text
+from datasets.terminal import warn
 from dmgan.cli.command import Command, installed, on_a_run, run_and_configuration
 from dmgan.config import Config, ConfigError
 
@@ -110,7 +110,7 @@ def _draw(options: argparse.Namespace, config: Config, run: Run) -> None:
     plan = _plan(options, captions, model)
     writing = _writing(options, plan, model, format)
     if replaced := writing.check():
-        _warn(f"--out {options.out}: {replaced} files of an earlier call are replaced")
+        warn(f"--out {options.out}: {replaced} files of an earlier call are replaced")
     if options.workers is None:
         from dmgan.drawing.generate import pictures
 
@@ -124,10 +124,6 @@ def _draw(options: argparse.Namespace, config: Config, run: Run) -> None:
     grids = [f"{writing.output.url}/{name}" for name in writing.grids]
     shown = grids[0] if len(grids) == 1 else f"{grids[0]} … {grids[-1]}"
     print(f"{len(plan)} images in {writing.output.url}, all captions in {shown}")
-
-
-def _warn(text: str) -> None:
-    print(f"dmgan: warning: {text}", file=sys.stderr)
 
 
 def _captions(options: argparse.Namespace) -> list[str]:
@@ -165,7 +161,7 @@ def _usable(captions: Sequence[str], model: TextToImage, all_of: str | None = No
     if all_of is not None and len(usable) < len(captions):
         raise ConfigError(f"{all_of}: {warnings[0].replace('; nothing is drawn of it', '')}")
     for warning in warnings:
-        _warn(warning)
+        warn(warning)
     return usable
 
 
@@ -214,7 +210,7 @@ def _animate(options: argparse.Namespace, config: Config, run: Run) -> None:
     name = f"{slug(first)}-to-{slug(last)}" if options.interpolate is not None else f"{slug(first)}-noises"
     url = storage.join(output_folder(options.out), f"{name}.{format}")
     if storage.exists(url):
-        _warn(f"{url}: is replaced")
+        warn(f"{url}: is replaced")
     drawn = frames_between(model, ends[0], ends[1], frames, options.batch_size)
     shown = tqdm(drawn, total=frames, desc="draw", unit="frame", disable=None, dynamic_ncols=True)
     storage.write_bytes(url, animation(iter(shown), format))

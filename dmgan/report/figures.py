@@ -77,12 +77,13 @@ def load_systems(
 
     Raises ConfigError where the runs are of several datasets.
     """
-    urls = {name: run.read_config().data.url for name, run in runs.items()}
-    one, first = next(iter(urls.items()))
-    for name, url in urls.items():
-        if url != first:
-            raise ConfigError(f"--runs: {name} is of {url}, {one} of {first}; expected runs that share a dataset")
-    chosen = list(captions) or sample_captions(runs[one].read_config())[:count]
+    configs = {name: run.read_config() for name, run in runs.items()}
+    one, first = next(iter(configs.items()))
+    for name, config in configs.items():
+        if (url := config.data.url) != first.data.url:
+            shared = "expected runs that share a dataset"
+            raise ConfigError(f"--runs: {name} is of {url}, {one} of {first.data.url}; {shared}")
+    chosen = list(captions) or sample_captions(first)[:count]
     return [System(name, run, chosen, seed) for name, run in runs.items()], chosen
 
 

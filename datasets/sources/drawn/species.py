@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 
 from datasets.sources.birds import COLOURS
+from datasets.sources.pairs_of_colours import species_by_pairs
 
 __all__ = ["BEAK_COLOURS", "LIGHT", "MARKINGS", "POSES", "TEST_SPECIES", "TRAIN_SPECIES", "Species", "make_species"]
 
@@ -49,21 +49,7 @@ def make_species(seed: int = 0) -> tuple[list[Species], list[Species]]:
     seen there on that part.
     """
     rng = np.random.default_rng([seed, 21])
-    pairs = list(permutations(COLOURS, 2))
-    rng.shuffle(pairs)
-    held_out = len(pairs) // 4
-    used: set[str] = set()
-
-    def species_of(pairs: list[tuple[str, str]], count: int) -> list[Species]:
-        found: list[Species] = []
-        while len(found) < count:
-            candidate = _species(*pairs[len(found) % len(pairs)], rng)
-            if candidate.name not in used:
-                used.add(candidate.name)
-                found.append(candidate)
-        return found
-
-    return species_of(pairs[held_out:], TRAIN_SPECIES), species_of(pairs[:held_out], TEST_SPECIES)
+    return species_by_pairs(rng, COLOURS, TRAIN_SPECIES, TEST_SPECIES, lambda body, wing: _species(body, wing, rng))
 
 
 def _species(body: str, wing: str, rng: np.random.Generator) -> Species:
