@@ -129,8 +129,8 @@ def test_a_run_from_a_clone_is_stopped_loses_its_cluster_is_drained_and_finishes
         options = ("--no-wait", "--runtime-env-json", json.dumps(variables))
         begun = ray.submit("first", *entrypoint, *long, cwd=clone, options=options)
         assert begun.returncode == 0, begun.stdout + begun.stderr
-        check_upload(ray)
         until(lambda: trains(run), lambda: ray.job("logs", "first").stdout)
+        check_upload(ray)  # whole by now: a job starts when its folder is unpacked
         check_metrics(ray)
         again = ray.submit("meanwhile", *entrypoint, *long, cwd=clone)
         assert again.returncode == 1 and f"dmgan: {run.url}: " in again.stdout
@@ -189,7 +189,6 @@ def run_to_its_end(ray: RayCluster, overlay: str, folder: Path) -> None:
 
 def check_upload(ray: RayCluster) -> None:
     folders = ray.folder / "session_latest" / "runtime_resources" / "working_dir_files"
-    until(lambda: any(folders.glob("_ray_pkg_*/dmgan")), lambda: str(list(folders.iterdir())))
     (uploaded,) = (path.parent for path in folders.glob("_ray_pkg_*/dmgan"))
     files = [path.relative_to(uploaded) for path in uploaded.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert sum((uploaded / path).stat().st_size for path in files) < 5_000_000
