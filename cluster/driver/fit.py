@@ -45,12 +45,14 @@ def fit(
     """
     os.environ.update(_ENVIRONMENT)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchConfig
+
+    from cluster.driver.trainer import Trainer
 
     gpu, environment = uses_gpus(config), storage_environment() | logger_environment()
     workers, fewest = config.train.workers, config.train.fewest_workers
     with shown_progress(on_stage, "step") as report:
-        trainer = TorchTrainer(
+        trainer = Trainer(
             partial(train_on_worker, config, run, tuple(stages), report, environment, lease),
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=workers if fewest == workers else (fewest, workers), use_gpu=gpu),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -34,12 +36,26 @@ def initialise(device: torch.device) -> None:
     if device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
     os.environ.setdefault("LOCAL_RANK", "0")
-    import deepspeed
+    with _not_imported("mlflow"):
+        import deepspeed
 
     deepspeed.utils.logger.setLevel(logging.ERROR)
     # The shared-memory op is compiled at first use, behind a file lock that a killed compile leaves behind.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("nccl" if device.type == "cuda" else "gloo", dist_init_required=False)
+
+
+@contextmanager
+def _not_imported(module: str) -> Iterator[None]:
+    """DeepSpeed's autotuner, which is not used here, imports MLflow where it is installed: a second of every start."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def spans_nodes() -> bool:

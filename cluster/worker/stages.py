@@ -43,6 +43,9 @@ def train_on_worker(
     if report.fatal() is not None:
         return  # Ray has started the workers again after what cannot be mended; `fit` says it
     os.environ.update(environment)
+    if not config.train.compile:
+        # Before DeepSpeed is imported: its Muon optimizer, which is not used, would load all of torch's compiler.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     device = get_device()

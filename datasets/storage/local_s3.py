@@ -29,7 +29,6 @@ from datasets.storage.processes import own_session
 __all__ = ["LocalS3Error", "local_s3"]
 
 _START_SECONDS = 60
-_STOP_SECONDS = 3  # it takes longer to end by itself, and loses nothing when it is killed
 _TRIED_OBJECTS = 8  # of each bucket, read before the server counts as ready: they are on several volumes
 _PROBE = "dmgan-ready"  # bucket and object written to try the server out
 
@@ -79,18 +78,14 @@ def _server(weed: str, folder: Path) -> Iterator[dict[str, str]]:
     with (folder / "server.log").open("wb") as log:
         # A signal to the run's process group must reach the run alone, which still has files to write.
         command = _command(weed, folder, settings, ports)
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **own_session(signal.SIGTERM))
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **own_session(signal.SIGKILL))
     (folder / "pid").write_text(str(server.pid), encoding="utf-8")
     try:
         _wait(server, environment, folder / "server.log")
         yield environment
     finally:
-        server.terminate()
-        try:
-            server.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        server.kill()  # loses nothing, and to end by itself takes it half a minute
+        server.wait()
         (folder / "pid").unlink(missing_ok=True)
 
 
