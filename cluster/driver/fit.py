@@ -30,6 +30,8 @@ class TrainingError(UserError):
 
 # Ray Train notices a report at its health checks; at the default of 2 s every checkpoint would cost that.
 _ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+# No other node than this one can be taken away, which `cluster.drain` announces: Ray's watcher is one process less.
+_ON_OUR_OWN = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 
 def fit(
@@ -43,7 +45,7 @@ def fit(
     would not mend (unreadable data, non-finite losses), StoppedError on SIGINT, SIGTERM and SIGHUP, WorkerError where
     workers failed too often.
     """
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(_ENVIRONMENT if os.environ.get("RAY_ADDRESS") else _ENVIRONMENT | _ON_OUR_OWN)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig
 

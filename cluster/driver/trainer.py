@@ -13,7 +13,7 @@ __all__ = ["Trainer"]
 
 
 class Trainer(TorchTrainer):  # type: ignore[misc]
-    """Each of the two helpers left out costs 2.7 s of a processor at every start of the workers.
+    """Each of the two left out costs about 2.5 s of a processor at every start of the workers.
 
     One hands out Ray Datasets: ours are streamed by the workers themselves. The other frees the workers' places in a
     cluster that outlives a killed driver: it stays where the cluster is not our own.

@@ -25,7 +25,7 @@ def test_a_damaged_shard_ends_the_run_in_one_line_or_is_counted(packed: tuple[st
     shard = packed[1].splits["train"].shards[1]
     (data / shard.name).write_bytes(bytes(shard.size))  # of the right size, so that only reading tells
     steps = ("--set", "pretrain.max_steps=6", "--set", "train.log_every=3")
-    ended = launch(pretrain(command(tmp_path, str(data), *steps)))
+    ended = launch(pretrain(command(tmp_path, str(data), *steps, "--workers", "1")))
     assert ended.returncode == 1
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("dmgan: ")]
     assert line.startswith(f"dmgan: training failed: {data}/{shard.name}: ") and "not the one that was packed" in line

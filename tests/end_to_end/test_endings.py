@@ -68,20 +68,7 @@ def test_a_lost_part_of_ray_ends_the_job_in_one_line(
         time.sleep(0.2)
 
 
-def test_two_drivers_do_not_mix(
-    packed: tuple[str, Manifest], tmp_path: Path, started: Callable[[list[str], Path], Job]
-) -> None:
-    job = started(command(tmp_path, packed[0], "--set", "train.max_steps=3000"), tmp_path)
-    second = launch(command(tmp_path, packed[0], "--set", "train.max_steps=2000"))
-    assert second.returncode == 2
-    (line,) = [line for line in second.stderr.splitlines() if line.startswith("dmgan: ")]
-    assert f"process {job.process.pid}, since " in line and "is at work on this run; wait for it" in line
-    assert Run(str(tmp_path / "quickstart")).read_config().train.max_steps == 3000
-    job.process.terminate()
-    assert job.process.wait(900) == 143
-
-
-def test_a_node_that_goes_asks_for_a_checkpoint(
+def test_a_second_driver_is_refused_and_a_node_that_goes_asks_for_a_checkpoint(
     packed: tuple[str, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # whose notices are for this training alone
@@ -94,6 +81,8 @@ def test_a_node_that_goes_asks_for_a_checkpoint(
         while not any(line.stage == "train" for line in run.read_metrics()):
             assert time.monotonic() < deadline and job.process.poll() is None, job.log()
             time.sleep(0.2)
+        check_second_driver(job, command(tmp_path / "runs", packed[0], *never[:2], "--set", "train.max_steps=2000"))
+        assert run.read_config().train.max_steps == 100000
         assert not job.checkpoints()
         drain = subprocess.Popen([sys.executable, "-m", "cluster.drain", "worker"], cwd=ROOT)
         while not job.checkpoints():
@@ -105,6 +94,13 @@ def test_a_node_that_goes_asks_for_a_checkpoint(
         assert len(job.checkpoints()) == 2  # one when it was asked, one at the end
     finally:
         job.process.kill()
+
+
+def check_second_driver(job: Job, arguments: list[str]) -> None:
+    second = launch(arguments)
+    assert second.returncode == 2
+    (line,) = [line for line in second.stderr.splitlines() if line.startswith("dmgan: ")]
+    assert f"process {job.process.pid}, since " in line and "is at work on this run; wait for it" in line
 
 
 def test_a_full_disk_ends_the_job_at_once(packed: tuple[str, Manifest], tmp_path: Path) -> None:

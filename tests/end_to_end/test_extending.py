@@ -70,12 +70,12 @@ def test_the_pages_parts_pack_train_evaluate_and_are_a_sweeps_objective(folder: 
     settings = [*SMALL, *PARTS, "data.draw_birds=false", f"data.url={folder / 'data'}", "train.log_every=2"]
     settings += ["train.max_steps=4", "checkpoint.every_steps=2", "evaluate.images=24", "evaluate.distractors=20"]
     command = ["dmgan.launch", "tune", "--storage", str(folder), "--name", "mine", "--workers", "1"]
-    (folder / "space.yaml").write_text("optimizer.generator_lr: {grid: [0.001, 0.002]}\n")
+    (folder / "space.yaml").write_text("optimizer.generator_lr: {grid: [0.002]}\n")
     more = sets(*settings, "tune.objective=contrast", "evaluate.folds=4", "evaluate.splits=4")
     done = run_python(folder, *command, "--search", str(folder / "space.yaml"), *more)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     trials = load_trials(Run(str(folder / "mine")))
-    assert len(trials) == 2 and all(trial.score == 1 - trial.rungs[0].scores["contrast"] for trial in trials)
+    assert len(trials) == 1 and all(trial.score == 1 - trial.rungs[0].scores["contrast"] for trial in trials)
     run = Run(str(folder / "mine" / "trials" / trials[0].id))
     lines = run.read_metrics()
     assert {name for line in lines if line.stage == "train" for name in line.losses} == {"hinge", "adversarial"}

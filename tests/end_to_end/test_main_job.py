@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -172,51 +173,62 @@ def test_images_and_words_from_captions(undisturbed: Path, packed: tuple[str, Ma
     assert "refinement 2 | written: " in (tmp_path / "words.txt").read_text()
 
 
+def wait_for_checkpoint(job: Job, after: int = 0) -> int:
+    """The step of the newest checkpoint, when there is one after this step."""
+    deadline = time.monotonic() + 900
+    while (reached := max((int(name.split("-")[1]) for name in job.checkpoints()), default=0)) <= after:
+        assert job.process.poll() is None and time.monotonic() < deadline, job.log()
+        time.sleep(0.02)
+    return reached
+
+
 def started(arguments: list[str], folder: Path) -> Job:
     """A run in GAN training, with its first checkpoint."""
     job = Job(arguments, folder)
-    deadline = time.monotonic() + 900
-    while not job.checkpoints():
-        assert job.process.poll() is None and time.monotonic() < deadline, job.log()
-        time.sleep(0.02)
+    wait_for_checkpoint(job)
     return job
 
 
-@pytest.mark.parametrize("how", ["worker, then driver and workers", "SIGTERM", "SIGTERM to its group"])
-def test_a_killed_run_goes_on_to_the_same_generator(
-    how: str, undisturbed: Path, packed: tuple[str, Manifest], tmp_path: Path
+def stop(job: Job, terminate: Callable[[], None]) -> int:
+    """The step that a run was stopped at, with a checkpoint and nothing left of it."""
+    below = psutil.Process(job.process.pid).children(recursive=True)
+    assert any("raylet" in process.name() for process in below)
+    terminate()
+    deadline = time.monotonic() + 900
+    while (code := job.process.poll()) is None:  # that the terminal is gone says nothing new
+        assert time.monotonic() < deadline, job.log()
+        time.sleep(0.5)
+        job.process.send_signal(signal.SIGHUP)
+    reached = Run(str(job.folder)).trained_steps()
+    assert code == (143 if reached < 12 else 0), job.log()
+    if code:
+        said = "dmgan: stopped by SIGTERM, with a checkpoint; the same command goes on from the last checkpoint"
+        assert job.log().splitlines()[-1] == said
+        assert job.checkpoints()[-1] == f"train-{reached:08d}"
+    assert not psutil.wait_procs(below, timeout=900)[1]
+    return reached
+
+
+def test_a_run_that_is_killed_and_stopped_goes_on_to_the_same_generator(
+    undisturbed: Path, packed: tuple[str, Manifest], tmp_path: Path
 ) -> None:
-    job = started(command(tmp_path, packed[0], "--set", "evaluate.enabled=false"), tmp_path / "quickstart")
-    run = Run(str(job.folder))
-    if how.startswith("SIGTERM"):
-        below = psutil.Process(job.process.pid).children(recursive=True)
-        assert any("raylet" in process.name() for process in below)
-        if how == "SIGTERM":
-            job.process.terminate()
-        else:  # as `timeout` sends it
-            os.killpg(job.process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + 900
-        while (code := job.process.poll()) is None:  # that the terminal is gone says nothing new
-            assert time.monotonic() < deadline, job.log()
-            time.sleep(0.5)
-            job.process.send_signal(signal.SIGHUP)
-        assert code == (143 if run.trained_steps() < 12 else 0), job.log()
-        if code:
-            said = "dmgan: stopped by SIGTERM, with a checkpoint; the same command goes on from the last checkpoint"
-            assert job.log().splitlines()[-1] == said
-            assert job.checkpoints()[-1] == f"train-{run.trained_steps():08d}"
-        assert not psutil.wait_procs(below, timeout=900)[1]
-    else:
-        assert job.kill("worker", random.Random(0))
-        deadline = time.monotonic() + 900
-        while "train-00000008" not in job.checkpoints():
-            assert job.process.poll() is None and time.monotonic() < deadline, job.log()
-            time.sleep(0.02)
-        assert job.kill("driver and workers", random.Random(0))
+    """Its worker killed; SIGTERM; SIGTERM to its group, as `timeout` sends it; driver and workers killed."""
+    more = ("--set", "evaluate.enabled=false", "--set", "checkpoint.every_steps=2")
+    job = started(command(tmp_path, packed[0], *more), tmp_path / "quickstart")
+    assert job.kill("worker", random.Random(0))
+    wait_for_checkpoint(job, after=3)
+    reached = stop(job, job.process.terminate)
+    job.start()
+    wait_for_checkpoint(job, after=reached)
+    reached = stop(job, lambda: os.killpg(job.process.pid, signal.SIGTERM))
+    job.start()
+    wait_for_checkpoint(job, after=reached)
+    assert job.kill("driver and workers", random.Random(0))
     assert job.start().wait(900) == 0, job.log()
     assert "pretrain: done already" in job.log() or "nothing to do" in job.log()
     assert job.result() == (undisturbed / "generator.safetensors").read_bytes()
-    assert [line.step for line in run.read_metrics() if line.stage == "train"] == [4, 8, 12]
+    steps = [line.step for line in Run(str(job.folder)).read_metrics() if line.stage == "train"]
+    assert steps == [4, 8, 12]
 
 
 def test_a_run_goes_on_with_other_workers_and_another_zero_stage(packed: tuple[str, Manifest], tmp_path: Path) -> None:
