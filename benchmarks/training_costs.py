@@ -22,7 +22,7 @@ from dmgan.training.outcome import matching_losses
 __all__ = ["matmul_rate", "operations", "parts", "peak_memory"]
 
 _STEPS_FOR_MEMORY = 2  # the second has the optimizers' moments from its start
-_MATMUL = {"cpu": 2048, "cuda": 8192}
+_MATMUL = {"cpu": 1024, "cuda": 8192}
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
