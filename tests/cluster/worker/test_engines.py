@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from dmgan.architectures import damsm_training, gan_training
 from dmgan.config import Config, load_config
 from dmgan.model.build import build_encoders
 from dmgan.training.batch import TrainingBatch
 from dmgan.training.engine import EngineState, MakeEngine, plain_engine
+from tests.cluster.worker.team import Team, team_of
 from tests.small import ARCHITECTURES, SMALL, batch
 
 WORLD, BATCH, STEPS, HALF = 2, 6, 10, 5
@@ -84,16 +83,6 @@ class Trainings:
         return found | {f"average.{k}": v.clone() for k, v in self.average.module.state_dict().items()}
 
 
-def begin(rank: int, world: int, folder: Path) -> None:
-    """Make this process one of the workers."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
-    from cluster.worker import engines
-
-    engines.initialise(CPU)
-
-
 def deepspeed(stage: int) -> MakeEngine:
     from cluster.worker.engines import DeepSpeedEngine
 
@@ -101,7 +90,6 @@ def deepspeed(stage: int) -> MakeEngine:
 
 
 def worker(rank: int, stage: int, folder: Path, reference: Path) -> None:
-    begin(rank, WORLD, folder)
     make = deepspeed(stage)
     straight = Trainings(make, rank, WORLD)
     straight.run(0, HALF)
@@ -121,7 +109,6 @@ def worker(rank: int, stage: int, folder: Path, reference: Path) -> None:
         trained = Trainings(make, rank, WORLD, config)
         trained.run(0, HALF)
         torch.save(trained.result(), folder / f"{name}-{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +152,10 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> None:
 @pytest.mark.distributed
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_two_workers_are_one_process_with_the_whole_batch(
-    stage: int, one_process: tuple[dict[str, Any], Path], tmp_path: Path
+    stage: int, team: Team, one_process: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
     expected, reference = one_process
-    mp.spawn(worker, (stage, tmp_path, reference), nprocs=WORLD)
+    team(worker, stage, tmp_path, reference)
 
     def results(name: str) -> list[dict[str, Any]]:
         return [torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True) for rank in range(WORLD)]
@@ -198,7 +185,6 @@ def test_two_workers_are_one_process_with_the_whole_batch(
 
 def reduced_worker(rank: int, stage: int, folder: Path) -> None:
     """Training with bfloat16 and activation checkpointing."""
-    begin(rank, WORLD, folder)
     config = load_config(CONFIG, ["train.precision=bfloat16", "train.activation_checkpointing=true"])
     torch.manual_seed(3)
     frozen = build_encoders(config.model, 20).eval().requires_grad_(False)
@@ -212,15 +198,14 @@ def reduced_worker(rank: int, stage: int, folder: Path) -> None:
     assert seen == {torch.bfloat16}
     assert all(flag for outcome in outcomes for flag in outcome.finite.values())
     torch.save([{k: float(v) for k, v in outcome.losses.items()} for outcome in outcomes], folder / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("stage", [1, 3])
 def test_bfloat16_and_activation_checkpointing_train_near_float32(
-    stage: int, one_process: tuple[dict[str, Any], Path], tmp_path: Path
+    stage: int, team: Team, one_process: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
-    mp.spawn(reduced_worker, (stage, tmp_path), nprocs=WORLD)
+    team(reduced_worker, stage, tmp_path)
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
     for number, losses in enumerate(one_process[0]["losses"][: len(found[0])]):
         for name in found[0][0]:
@@ -247,35 +232,35 @@ def accumulate(make_engine: MakeEngine, parts: int, rank: int = 0, world: int = 
 
 
 def accumulating_worker(rank: int, world: int, stage: int, folder: Path) -> None:
-    begin(rank, world, folder)
     torch.save(accumulate(deepspeed(stage), 4 // world, rank, world), folder / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.mark.distributed
 @pytest.mark.parametrize(("world", "stage"), [(4, 0), (2, 1), (2, 3)])
-def test_accumulated_parts_are_as_many_workers(world: int, stage: int, tmp_path: Path) -> None:
+def test_accumulated_parts_are_as_many_workers(world: int, stage: int, team: Team, tmp_path: Path) -> None:
     expected = accumulate(plain_engine, 4)
-    mp.spawn(accumulating_worker, (world, stage, tmp_path), nprocs=world)
+    if world == team.workers:
+        team(accumulating_worker, world, stage, tmp_path)
+    else:
+        with team_of(world, tmp_path) as larger:
+            larger(accumulating_worker, world, stage, tmp_path)
     close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(world)], expected)
 
 
 def overlapping_worker(rank: int, stage: int, folder: Path) -> None:
     """Training whose gradients are sent in parts, of which each network has several."""
-    begin(rank, WORLD, folder)
     from cluster.worker import engines
 
-    engines.BUCKET = 500
-    trained = Trainings(partial(deepspeed(stage), overlap=True), rank, WORLD)
+    with patch.object(engines, "BUCKET", 500):
+        trained = Trainings(partial(deepspeed(stage), overlap=True), rank, WORLD)
     trained.run(0, STEPS)
     torch.save(trained.result(), folder / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_gradients_sent_in_parts_are_the_same(
-    stage: int, one_process: tuple[dict[str, Any], Path], tmp_path: Path
+    stage: int, team: Team, one_process: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
-    mp.spawn(overlapping_worker, (stage, tmp_path), nprocs=WORLD)
+    team(overlapping_worker, stage, tmp_path)
     close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)], one_process[0])

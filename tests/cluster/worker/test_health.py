@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from cluster.worker.health import Health, NonFiniteError
 from dmgan.config import load_config
@@ -16,7 +15,8 @@ from dmgan.runs.run import Run
 from dmgan.training.engine import PlainEngine
 from dmgan.training.gan import GanTraining
 from dmgan.training.outcome import Outcome
-from tests.cluster.worker.test_engines import Trainings, begin, deepspeed
+from tests.cluster.worker.team import Team
+from tests.cluster.worker.test_engines import Trainings, deepspeed
 from tests.dmgan.training.test_gan import gan
 from tests.small import SMALL, batch
 
@@ -96,7 +96,6 @@ WORLD = 2
 
 def spoilt_worker(rank: int, stage: int, folder: Path) -> None:
     """For each network and value a sound step, and one in which one gradient of the last worker is not finite."""
-    begin(rank, WORLD, folder)
     said: dict[str, str] = {}
     trained = Trainings(deepspeed(stage), rank, WORLD)
     steps = dict.fromkeys(("generator", "discriminators"), trained.gan.step) | {"encoders": trained.damsm.step}
@@ -119,14 +118,13 @@ def spoilt_worker(rank: int, stage: int, folder: Path) -> None:
                 hook.remove()
             trained.load(folder / "sound")
     (folder / f"{rank}.json").write_text(json.dumps(said))
-    dist.destroy_process_group()
 
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_a_gradient_that_is_not_finite_is_found_at_every_zero_stage(stage: int, tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_finite_is_found_at_every_zero_stage(stage: int, team: Team, tmp_path: Path) -> None:
     """DeepSpeed leaves such an update out by itself at stages 1 to 3, and weights and losses stay finite."""
-    mp.spawn(spoilt_worker, (stage, tmp_path), nprocs=WORLD)
+    team(spoilt_worker, stage, tmp_path)
     for rank in range(WORLD):
         said = json.loads((tmp_path / f"{rank}.json").read_text())
         assert len(said) == 6
