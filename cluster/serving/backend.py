@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from cluster.serving.pictures import Drawn, Order
 
-__all__ = ["BusyError", "LostError", "Model", "Observer"]
+__all__ = ["Batches", "BusyError", "LostError", "Model", "Observer"]
 
 
 class BusyError(Exception):
@@ -22,7 +23,17 @@ class Model(Protocol):
         """The order's drawings. Raises BusyError, LostError."""
 
     async def ping(self) -> None:
-        """Returns when a replica answers. Raises BusyError, LostError."""
+        """Returns when a replica answers. Raises LostError."""
+
+
+class Batches(Protocol):
+    """The replicas of a model, each of which takes several orders in a call."""
+
+    async def draw(self, orders: Sequence[Order]) -> list[list[Drawn]]:
+        """The drawings of each order. Raises LostError."""
+
+    async def ping(self) -> None:
+        """Returns when a replica answers. Raises LostError."""
 
 
 class Observer(Protocol):

@@ -1,4 +1,7 @@
-"""The service as a command: a Ray Serve of this machine, or of the cluster of RAY_ADDRESS, until Ctrl-C."""
+"""The service as a command: models on a Ray Serve of this machine, or of the cluster of RAY_ADDRESS, until Ctrl-C.
+
+HTTP is spoken by this process, which hands requests to the replicas itself.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import os
 import signal
 import socket
 import threading
-import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from typing import Any
 
-import requests
+import uvicorn
+from starlette.types import ASGIApp
 
 from cluster.driver.resources import ClusterError, connect
 from cluster.driver.watch import watched
@@ -22,11 +27,8 @@ from dmgan.config import with_values
 
 __all__ = ["serve_runs"]
 
-_APPLICATION = "dmgan"
 _QUIET = {"log_level": "WARNING", "enable_access_log": False}
-_READY_SECONDS = 600.0
-# Of Ray Serve, as it starts: it gives its own processes 5 s, and replaces those that a busy machine starts more slowly.
-_PATIENCE = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60"}
+_LAST_SECONDS = 5  # in which requests under way are answered when it ends
 
 
 class _EndedError(Exception):
@@ -42,33 +44,33 @@ def serve_runs(
     """
     token = read_token()
     check_address(host, token)
-    for name, number in (("--port", port), ("--metrics-port", metrics_port)):
-        _check_port(name, number, host if name == "--port" else "127.0.0.1")
+    _listening("--port", port, host).close()
+    _listening("--metrics-port", metrics_port, "127.0.0.1").close()
     runs = served_runs(names, folder, overrides)
     _check_weights(runs)
-    own = not os.environ.get("RAY_ADDRESS")
-    for variable, value in _PATIENCE.items():
-        os.environ.setdefault(variable, value)
+    from cluster.serving.application import http_application
+
+    own, number = not os.environ.get("RAY_ADDRESS"), uuid.uuid4().hex[:8]
+    applications = [f"dmgan-{number}-{i}" for i in range(len(runs))]
     with suppress(_EndedError), _ended_by_signals() as take_signals:
         try:
             connect(own, metrics_port=metrics_port)
             take_signals()  # which Ray took
             with watched("the same command serves again") if own else nullcontext():
-                _deploy(_with_shares(runs) if own else runs, host, port, token is None)
-                _wait_until_ready(host, port)
-                shown = f"[{host}]" if ":" in host else host
-                print(f"{', '.join(names)}: draws at http://{shown}:{port}; Ctrl-C ends it", flush=True)
-                threading.Event().wait()
+                shared = _with_shares(runs) if own else runs
+                handles = _deploy(shared, applications)
+                with _http(http_application(shared, handles, token), host, port):
+                    shown = f"[{host}]" if ":" in host else host
+                    print(f"{', '.join(names)}: draws at http://{shown}:{port}; Ctrl-C ends it", flush=True)
+                    threading.Event().wait()
         finally:
-            _end(own)
+            _end([] if own else applications)
 
 
-def _check_port(name: str, port: int, host: str) -> None:
-    """Raise ServingError where nothing can listen there."""
+def _listening(name: str, port: int, host: str) -> socket.socket:
+    """Raises ServingError where nothing can listen there."""
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.create_server((host, port), family=family):
-            pass
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None)  # create_server adds to the message
         said = str(error) if number is None else os.strerror(number)
@@ -133,47 +135,46 @@ def _with_shares(runs: Sequence[ServedRun]) -> list[ServedRun]:
     return shared
 
 
-def _deploy(runs: Sequence[ServedRun], host: str, port: int, is_open: bool) -> None:
+def _deploy(runs: Sequence[ServedRun], applications: Sequence[str]) -> list[Any]:
+    """Handles to each run's replicas, which have drawn a first picture. Raises ClusterError."""
     from ray import serve
-    from ray.exceptions import RayActorError
+
+    from cluster.serving.application import model_application
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # its news of starting
-    from cluster.serving.application import Arguments, application
-
-    if serve.status().proxies:
-        raise ClusterError(
-            f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: Ray Serve runs there already; add the application to its "
-            "config (docs/serving.md)"
-        )
-    with suppress(TimeoutError, RayActorError):  # a proxy that is slow to start, which is waited for below
-        serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=_QUIET)
     try:
-        arguments = Arguments(names=[run.name for run in runs], open=is_open)
-        serve.run(application(runs, arguments), name=_APPLICATION, logging_config=_QUIET)
+        serve.start(proxy_location="Disabled", logging_config=_QUIET)
+        return [
+            serve.run(model_application(run), name=name, route_prefix=None, logging_config=_QUIET)
+            for run, name in zip(runs, applications, strict=True)
+        ]
     except RuntimeError as error:
         said = " ".join(str(error).split())
         raise ClusterError(f"the models do not start: {said}") from error
 
 
-def _wait_until_ready(host: str, port: int) -> None:
-    """Raises ClusterError where the service does not answer."""
-    where = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    session = requests.Session()
-    session.trust_env = False  # no proxy is between
-    deadline = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < deadline:
-        with suppress(requests.RequestException):
-            if session.get(f"http://{where}:{port}/healthz", timeout=30).ok:
-                return
-        time.sleep(1.0)
-    raise ClusterError(f"http://{where}:{port}/healthz: no answer that all models are ready in {_READY_SECONDS:.0f} s")
+@contextmanager
+def _http(application: ASGIApp, host: str, port: int) -> Iterator[None]:
+    """The application is served by a thread of this process; requests under way are answered at the end."""
+    listening = _listening("--port", port, host)
+    server = uvicorn.Server(
+        uvicorn.Config(application, log_level="error", access_log=False, timeout_graceful_shutdown=_LAST_SECONDS)
+    )
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(_LAST_SECONDS + 5)
 
 
-def _end(own: bool) -> None:
-    """Nothing of the service stays; a cluster of our own goes with it."""
+def _end(applications: Sequence[str]) -> None:
+    """Nothing of the service stays in a cluster that others use; one of our own goes as a whole."""
     import ray
     from ray import serve
 
-    if ray.is_initialized() and not own:
-        serve.shutdown()
+    if ray.is_initialized():
+        for name in applications:
+            serve.delete(name)
     ray.shutdown()

@@ -87,7 +87,7 @@ def test_the_page_is_clicked_through(served: Service, tmp_path: Path) -> None:
 
 
 def test_a_full_queue_is_said_with_when_to_come_again(served: Service) -> None:
-    """Two replicas have four requests each, and four wait: of forty at once some are refused, none is lost."""
+    """Two replicas have two requests each, and four wait: of forty at once some are refused, none is lost."""
     start = threading.Barrier(40)
 
     def ask(seed: int) -> requests.Response:
@@ -97,7 +97,7 @@ def test_a_full_queue_is_said_with_when_to_come_again(served: Service) -> None:
     with ThreadPoolExecutor(40) as threads:
         answers = list(threads.map(ask, range(40)))
     statuses = [answer.status_code for answer in answers]
-    assert set(statuses) == {200, 503} and statuses.count(200) >= 12
+    assert set(statuses) == {200, 503} and statuses.count(200) >= 8
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert int(refused.headers["retry-after"]) >= 1 and "serve.max_queued" in refused.json()["detail"]
     for answer in answers:
