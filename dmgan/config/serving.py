@@ -32,7 +32,7 @@ class Serve(Section):
     batch_wait: Annotated[float, Field(ge=0, le=10)] = key(
         0.005, "seconds that an image waits for others to be drawn with"
     )
-    max_queued: Natural = key(128, "requests that wait for a replica, at most; another one is answered 503")
+    max_queued: Natural = key(128, "requests that wait in a gateway, at most; another one is answered 503")
     max_images: Positive = key(64, "images of a request, captions times noises, at most")
     max_caption_length: Positive = key(500, "characters of a caption, at most")
     max_body: Positive = key(1 << 20, "bytes of a request, at most")
