@@ -22,6 +22,7 @@ from dmgan.model.generator import GeneratorOutput
 from dmgan.model.tokenizers import Tokenizer
 from dmgan.pixels import to_array
 from dmgan.runs.run import Run
+from dmgan.seeds import seed_of
 from dmgan.training.batch import caption_tensors
 
 __all__ = ["FixedSamples", "caption_grid", "generate", "read_grid", "sample_captions", "samples_of"]
@@ -51,15 +52,20 @@ class FixedSamples:
         self.tokenizer = tokenizer
         numbers, lengths = caption_tensors(captions, tokenizer, config.evaluate.max_words)
         self.numbers, self.lengths = numbers.to(device), lengths
-        generator = torch.Generator().manual_seed(config.train.seed)
-        self.noise = torch.randn(len(captions), config.model.noise_dim, generator=generator).to(device)
+        self._seed, self._shape = config.train.seed, (len(captions), config.model.noise_dim)
 
     def words(self, row: int) -> list[str]:
         """What the encoder reads of a caption."""
         return self.tokenizer.decode(self.numbers[row][: int(self.lengths[row])].tolist())
 
-    def output(self, generator: nn.Module) -> GeneratorOutput:
-        return generate(generator, self.encoders, self.numbers, self.lengths, self.noise)
+    def output(self, generator: nn.Module, number: int = 0) -> GeneratorOutput:
+        """With the noise that pictures of training have, or with the others, of `number` 1, 2, ….
+
+        It is the same for every run of the same seed whose noise is as long.
+        """
+        seed = seed_of(self._seed, number) if number else self._seed
+        noise = torch.randn(self._shape, generator=torch.Generator().manual_seed(seed)).to(self.numbers.device)
+        return generate(generator, self.encoders, self.numbers, self.lengths, noise)
 
     def png(self, generator: nn.Module) -> bytes:
         stages = [to_array(images) for images in self.output(generator).images]
