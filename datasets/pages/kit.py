@@ -28,7 +28,8 @@ __all__ = ["LAYOUT", "PALETTE", "figure", "percent", "picture", "render"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _CONTENTS, _PLOTLY = "<!-- contents -->", "<!-- plotly -->"  # in page.html; in nobody's text, where < is escaped
-PALETTE = ("#3b7dd8", "#e0752f", "#2f9e6e", "#b45fcf", "#d14d6a", "#8c8a1f")  # told apart on light and on dark pages
+# Told apart on light and on dark pages.
+PALETTE = ("#3b7dd8", "#e0752f", "#2f9e6e", "#b45fcf", "#d14d6a", "#8c8a1f", "#1b9bb3", "#a06a4a", "#6f7be0", "#7d8a99")
 LAYOUT: dict[str, Any] = {
     "margin": {"l": 56, "r": 16, "t": 12, "b": 48},
     "height": 340,
@@ -47,7 +48,7 @@ def render(template: str, context: Mapping[str, object], folders: Sequence[Path]
         lstrip_blocks=True,
     )
     contents = _Contents()
-    environment.globals["section"] = contents.section
+    environment.globals |= {"section": contents.section, "palette": PALETTE}
     page = environment.get_template(template).render(context)
     page = page.replace(_CONTENTS, contents.links(), 1)
     return page.replace(_PLOTLY, _plotly() if 'class="plot"' in page else "", 1).encode()
@@ -103,14 +104,19 @@ def _encoded(pixels: np.ndarray, lossless: int) -> tuple[str, bytes]:
     return "webp", buffer.getvalue()
 
 
-def figure(made: go.Figure, caption: str) -> Markup:
-    """An interactive figure under its caption, in the page's colours; page.js draws it."""
+def figure(made: go.Figure, caption: str, *, wide: bool = False) -> Markup:
+    """An interactive figure under its caption, in the page's colours; page.js draws it.
+
+    A `wide` one is scrolled on a narrow screen rather than squeezed.
+    """
     tree = made.to_plotly_json()
     tree["layout"].pop("template", None)  # the page has one for light and one for dark
     # No text in it can end the script element.
     content = str(to_json_plotly(tree)).replace("<", "\\u003c")
-    text = Markup('<figure class="chart"><figcaption>{}</figcaption><div class="plot" role="img" aria-label="{}">')
-    return text.format(caption, caption) + Markup(f'<script type="application/json">{content}</script></div></figure>')
+    place = Markup('<div class="plot" role="img" aria-label="{}"><script type="application/json">{}</script></div>')
+    return Markup('<figure class="{}"><figcaption>{}</figcaption>{}</figure>').format(
+        "chart wide" if wide else "chart", caption, place.format(caption, Markup(content))
+    )
 
 
 def percent(share: float) -> str:

@@ -26,7 +26,7 @@ _TITLES = {
     "diversity": ("Diversity: generated images differ as much as real ones at 1", "ratio to real images"),
 }
 _DASHES = (("solid", ""), ("dash", "6 4"), ("dot", "2 3"), ("dashdot", "7 3 2 3"))  # of a run, for Plotly and for SVG
-_NEUTRAL = "#7d8a99"  # of what is not of one image stage
+_NEUTRAL = PALETTE[-1]  # of what is not of one image stage
 _RATE = "learning rate"
 _POINTS = 800  # of a curve in the page, at most
 _FEWEST = 12  # lines that are smoothed

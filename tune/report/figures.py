@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from datasets.pages.kit import LAYOUT
+from datasets.pages.kit import LAYOUT, PALETTE
 from dmgan.evaluation.metrics import Score
 from tune.results import Rung
 from tune.space import Parameter
@@ -18,6 +18,7 @@ from tune.space import Parameter
 __all__ = ["FEWEST", "effect", "importance", "importances", "learning_curves", "parallel", "pareto"]
 
 _BINS = 4  # of a range, for means with deviations
+_SCALE = [[0, PALETTE[4]], [0.5, PALETTE[3]], [1, PALETTE[0]]]  # of scores, the best first; seen on dark pages too
 FEWEST = 6  # trials for importances, and for lines through them
 
 
@@ -45,7 +46,7 @@ def parallel(table: pd.DataFrame, parameters: Sequence[Parameter], scores: Seque
     figure = go.Figure(
         go.Parcoords(
             dimensions=axes,
-            line={"color": table["score"], "colorscale": "Viridis", "showscale": True, "colorbar": {"title": "score"}},
+            line={"color": table["score"], "colorscale": _SCALE, "showscale": True, "colorbar": {"title": "score"}},
         )
     )
     figure.update_layout(**{**LAYOUT, "margin": {"l": 90, "r": 40, "t": 70, "b": 30}})

@@ -137,7 +137,9 @@ def _plots(sweep: WholeSweep) -> dict[str, object]:
             for score in sweep.main_scores
         ],
         "parallel": figure(
-            figures.parallel(table, sweep.space.parameters, sweep.main_scores), "A line a trial, through its values"
+            figures.parallel(table, sweep.space.parameters, sweep.main_scores),
+            "A line a trial, through its values",
+            wide=True,
         ),
         "pareto": figure(figures.pareto(table, fid, precision), f"A point a trial: {fid.label} and {precision.label}"),
         "importance": figure(figures.importance(shares), "Each key's share in what makes a trial better")

@@ -24,6 +24,7 @@ function theme() {
   const parts = { bgcolor: 'rgba(0,0,0,0)', font: { color: colour('--text') } };
   return {
     layout: {
+      colorway: {{ palette | tojson }},
       paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', xaxis: axis, yaxis: axis, legend: parts,
       font: { color: colour('--text'), family: 'system-ui, sans-serif', size: 13 },
       hoverlabel: { bgcolor: colour('--card'), bordercolor: colour('--line'), font: { color: colour('--text') } },

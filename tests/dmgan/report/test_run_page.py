@@ -97,9 +97,6 @@ def test_the_first_and_the_last_of_many_pictures_are_among_those_shown(tmp_path:
     for step in range(10, 1010, 10):
         grid = caption_grid(["one", "two"], [[np.full((256, 256, 3), step % 256, np.uint8)]] * 2)
         storage.write_bytes(run.path("samples", f"step_{step:08d}.png"), grid)
-    storage.write_bytes(
-        run.path("samples", "step_00001000.png"), caption_grid(["one", "two"], [[np.zeros((8, 8, 3), np.uint8)]] * 2)
-    )
     found, note = timeline(run, 256)
     assert found is not None and note is None
     assert len(found.steps) == 24 and (found.steps[0], found.steps[-1], found.of) == (10, 1000, 100)

@@ -195,7 +195,8 @@ addEventListener('load', () => plotted.then(() => {
   head.click(); const rising = read(); head.click(); const falling = read();
   const plots = [...document.querySelectorAll('.js-plotly-plot')];
   const right = element => element.getBoundingClientRect().right;
-  const wide = plots.filter(plot => right(plot.querySelector('svg')) > right(document.body) + 1);
+  const wide = plots.filter(plot => !plot.closest('.wide')).filter(plot =>
+    right(plot.querySelector('svg')) > right(document.body) + 1);
   const out = document.createElement('pre');
   out.id = 'probe';
   out.textContent = JSON.stringify({
