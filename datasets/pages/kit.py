@@ -100,7 +100,7 @@ def _encoded(pixels: np.ndarray, lossless: int) -> tuple[str, bytes]:
     if max(pixels.shape[:2]) <= lossless:
         Image.fromarray(pixels).save(buffer, "PNG")
         return "png", buffer.getvalue()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=88)
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=80)
     return "webp", buffer.getvalue()
 
 

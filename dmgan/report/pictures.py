@@ -24,7 +24,16 @@ from dmgan.runs.reading import read_options
 from dmgan.runs.run import Run
 from dmgan.runs.samples import FixedSamples, read_grid, sample_captions
 
-__all__ = ["NOISES", "Timeline", "beside_columns", "fixed_captions", "real_images", "sample_cards", "timeline"]
+__all__ = [
+    "NOISES",
+    "Timeline",
+    "beside_columns",
+    "bounded",
+    "fixed_captions",
+    "real_images",
+    "sample_cards",
+    "timeline",
+]
 
 NOISES = 4  # pictures of each caption beside its fixed one
 _LARGEST = 256  # pixels of an image in the page

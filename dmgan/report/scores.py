@@ -14,6 +14,7 @@ from datasets.pages.kit import LAYOUT, PALETTE, figure, percent, picture
 from dmgan.evaluation.metrics import Score, metrics
 from dmgan.evaluation.protocol import differences
 from dmgan.evaluation.record import ConfusionTable, Evaluation, evaluations_of, read_evaluation
+from dmgan.report.pictures import bounded
 from dmgan.runs.run import Run
 
 __all__ = ["PUBLISHED", "score_sections"]
@@ -36,6 +37,7 @@ PUBLISHED = [
 ]
 _PUBLISHED_SCORES = ("inception_score", "fid", "r_precision")
 _CLASSES_SHOWN = 10
+_EXTREME = 128  # pixels of the best and worst images, at most
 _PLOT = {**LAYOUT, "height": 320}
 
 
@@ -216,7 +218,8 @@ def _extremes(run: Run, evaluation: Evaluation) -> list[tuple[str, list[tuple[ob
     def cells(row: int) -> list[tuple[object, object]]:
         shown = (evaluation.best, evaluation.worst)[row]
         part = pixels[row * size : (row + 1) * size]
-        return [(picture(part[:, i * size : (i + 1) * size], entry.caption), entry) for i, entry in enumerate(shown)]
+        images = [bounded(part[:, i * size : (i + 1) * size], _EXTREME) for i in range(len(shown))]
+        return [(picture(image, entry.caption), entry) for image, entry in zip(images, shown, strict=True)]
 
     return [("best", cells(0)), ("worst", cells(1))]
 

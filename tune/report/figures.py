@@ -33,7 +33,7 @@ def learning_curves(curves: dict[str, list[Rung]], score: Score, best: str | Non
             mode="lines+markers",
             name=label + (" (best)" if strong else ""),
             line={"width": 4 if strong else 1.5},
-            opacity=1 if strong else 0.6,
+            opacity=1 if strong else 0.75,
         )
     figure.update_layout(**LAYOUT, xaxis_title="training step", yaxis_title=score.axis, showlegend=len(curves) < 25)
     return figure
