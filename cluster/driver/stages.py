@@ -31,7 +31,6 @@ from dmgan.runs.driver_log import recorded
 from dmgan.runs.folder import LEASE, LIVE_REPORT
 from dmgan.runs.loggers import loggers
 from dmgan.runs.run import Run
-from dmgan.runs.samples import samples_of
 
 __all__ = ["STAGES", "check_start", "complete", "main_job", "prepared", "stages_of"]
 
@@ -85,12 +84,19 @@ def check_start(config: Config, run: Run, stages: Set[str]) -> None:
 
 @contextmanager
 def prepared(
-    config: Config, run: Run, stages: Set[str], *, spare_cpus: int = 0, dashboard: bool = False
+    config: Config,
+    run: Run,
+    stages: Set[str],
+    *,
+    spare_cpus: int = 0,
+    dashboard: bool = False,
+    dataset: bool = True,
 ) -> Iterator[LeaseToken]:
     """All that `stages` (of pretrain, train, evaluate) need is there, and the run's configuration is recorded.
 
     Weights files, the dataset with all its shards, and (unless `stages` is empty) a Ray cluster large enough, with
-    `spare_cpus` beside those of the workers and a `dashboard` if it is our own. Raises
+    `spare_cpus` beside those of the workers and a `dashboard` if it is our own. Without `dataset` the dataset may be
+    missing, for what does without it. Raises
     ConfigError, ManifestError, StorageError, ClusterError, LeaseError or LocalS3Error before anything of the run is
     written. Yields the lease that holds the run meanwhile.
     """
@@ -103,7 +109,8 @@ def prepared(
         recorded(run, lease) as log,
         server,
     ):
-        _dataset(config, _local_folder(run), stages)
+        if dataset:
+            _dataset(config, _local_folder(run), stages)
         with ray_cluster(config, run.url, spare_cpus=spare_cpus, dashboard=dashboard) if stages else nullcontext():
             run.write_config(_recorded(config, run, stages))
             log.begin()
@@ -221,7 +228,7 @@ def _say_scores(result: Evaluation, prefix: str) -> None:
 
 
 def report_stage(config: Config, run: Run, beside: Sequence[Run] = ()) -> None:
-    """Write the run's report, with the scores of the runs `beside` it."""
+    """Write the run's report, with samples, curves and scores of the runs `beside` it."""
     where = _write_report(config, run, beside)
     storage.remove(run.path(LIVE_REPORT))
     say("report", where)
@@ -230,7 +237,7 @@ def report_stage(config: Config, run: Run, beside: Sequence[Run] = ()) -> None:
 def _write_report(config: Config, run: Run, beside: Sequence[Run] = ()) -> str:
     from dmgan.report.page import write_report
 
-    return write_report(config, run, samples_of(config, run, run.load_encoders(config)), beside)
+    return write_report(config, run, beside)
 
 
 def _recorded(config: Config, run: Run, stages: Set[str]) -> Config:

@@ -123,6 +123,10 @@ class DeepSpeedEngine:
     def step(self) -> None:
         self._engine.step()
 
+    @property
+    def lr(self) -> float:
+        return float(self._engine.optimizer.param_groups[0]["lr"])
+
     def set_lr(self, lr: float) -> None:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = lr

@@ -27,6 +27,7 @@ from datasets.stream import Skipped, open_stream
 from dmgan.config import Config
 from dmgan.model import collective
 from dmgan.model.tokenizers import Tokenizer
+from dmgan.runs.machine import record_machine, this_machine
 from dmgan.runs.metrics import MetricsLine, SkippedSamples
 from dmgan.runs.reading import read_options
 from dmgan.runs.run import Run
@@ -71,6 +72,8 @@ def run_stage(
     position = _restore(stage, checkpoints)
     first = collective.rank() == 0
     recorder = Recorder(run, stage.name, position.step, config.loggers, report.warn) if first else None
+    if first:
+        record_machine(run, stage.name, this_machine(device, collective.world_size()))
     health, skipped, agreement, evictions = Health(run, stage.name), Skipped(), Agreement(), Evictions()
     wanted = islice(_batches(stage, config, position, skipped), stage.steps - position.step)
     batches = ahead(wanted, device, depth=int(device.type == "cuda"))
@@ -90,7 +93,7 @@ def run_stage(
         note = None
         if done % config.train.log_every == 0 or last:
             rate = (done - logged) / (time.monotonic() - since)
-            line = _log_line(stage.name, position, outcome, skipped, rate, health)
+            line = _log_line(stage, position, outcome, skipped, rate, health)
             health.check(stage.engines)
             since, logged = time.monotonic(), done
             if recorder is not None:
@@ -139,7 +142,7 @@ def _batches(
 
 
 def _log_line(
-    stage: str, position: Position, outcome: Outcome, skipped: Skipped, steps_per_second: float, health: Health
+    stage: Stage, position: Position, outcome: Outcome, skipped: Skipped, steps_per_second: float, health: Health
 ) -> MetricsLine:
     """The line of metrics.jsonl; the one place between checkpoints where the host waits for the device."""
     losses = outcome.losses
@@ -154,13 +157,14 @@ def _log_line(
         skipped.images.clear()
     statistics, warnings = health.statistics()
     return MetricsLine(
-        stage=stage,
+        stage=stage.name,
         step=position.step,
         epoch=round(position.progress, 3),
         images=position.images,
         images_per_second=round(steps_per_second * position.world_size * position.batch_size, 2),
         losses={name: round(value, 6) for name, value in zip(losses, means, strict=True)},
         statistics=statistics,
+        learning_rates={name: engine.lr for name, engine in stage.engines.items()},
         warnings=warnings,
         skipped=replaced,
     )

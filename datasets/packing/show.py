@@ -87,23 +87,23 @@ def _samples(url: str, part: Split, positions: np.ndarray) -> Iterator[dict[str,
 
 
 def _lengths(lengths: Mapping[str, Counter[int]]) -> Markup:
-    made = go.Figure(layout={**LAYOUT, "title": "Words a caption"})
+    made = go.Figure(layout=LAYOUT)
     for name, found in lengths.items():
         places = sorted(found)
         shares = [found[length] / found.total() for length in places]
         made.add_bar(x=places, y=shares, name=SPLIT_NAMES[name])
     made.update_xaxes(title="words")
     made.update_yaxes(title="share of the captions", tickformat=".0%")
-    return figure(made)
+    return figure(made, "Words a caption")
 
 
 def _frequent(words: Counter[str]) -> Markup:
     listed = words.most_common(_WORDS)[::-1]
-    made = go.Figure(layout={**LAYOUT, "title": f"The {len(listed)} most frequent words", "height": 620})
+    made = go.Figure(layout={**LAYOUT, "height": 620})
     made.add_bar(x=[count for _, count in listed], y=[word for word, _ in listed], orientation="h")
     made.update_xaxes(title="times")
     made.update_yaxes(type="category")
-    return figure(made)
+    return figure(made, f"The {len(listed)} most frequent words")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,8 @@ __all__ = ["REPORT"]
 
 def flags(parser: argparse.ArgumentParser) -> None:
     on_a_run(parser)
-    parser.add_argument("--beside", action="append", metavar="RUN", help="another run for the table; repeatable")
+    text = "other runs of the storage, whose samples, curves and scores are shown beside the run's; repeatable"
+    parser.add_argument("--beside", action="extend", nargs="+", metavar="RUN", help=text)
 
 
 def carry_out(options: argparse.Namespace) -> int:
@@ -31,18 +32,20 @@ def carry_out(options: argparse.Namespace) -> int:
         print(f"[1/1] report: {write_report(run)}")
         return 0
     check_trained(run)
-    beside = [_evaluated(run.url.rpartition("/")[0], name) for name in options.beside or ()]
-    with stages.prepared(config, run, set()):
+    beside = [_other(run, run.url.rpartition("/")[0], name) for name in options.beside or ()]
+    with stages.prepared(config, run, set(), dataset=False):
         stages.report_stage(config, run, [Run(other.url) for other in beside])
     return 0
 
 
-def _evaluated(url: str, name: str) -> RunFolder:
-    """A run for `--beside`. Raises ConfigError where it has no evaluation."""
-    run = existing(url, name, "--beside ")
-    if not run.has("evaluation.json"):
-        raise ConfigError(f"--beside {run.name}: {run.path('evaluation.json')}: not found")
-    return run
+def _other(run: RunFolder, url: str, name: str) -> RunFolder:
+    """A run for `--beside`. Raises ConfigError where it is not trained, or is the run itself."""
+    other = existing(url, name, "--beside ")
+    if other.url == run.url:
+        raise ConfigError(f"--beside {name}: is the run itself; expected another one")
+    if not other.has("generator.json"):
+        raise ConfigError(f"--beside {name}: {other.path('generator.json')}: not found; expected a trained run")
+    return other
 
 
 REPORT = Command("write report.html of a run or sweep anew", flags, carry_out)

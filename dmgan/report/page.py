@@ -5,55 +5,83 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import plotly.graph_objects as go
-from markupsafe import Markup
-
 from datasets import storage
-from datasets.pages.kit import LAYOUT, figure, percent, picture, render
+from datasets.errors import UserError
+from datasets.pages.kit import percent, render
 from dmgan.config import Config
+from dmgan.evaluation.chance import chance_of, no_better_than_chance
 from dmgan.evaluation.record import Evaluation, read_evaluation
-from dmgan.evaluation.unseen import overlap
-from dmgan.model.generator import GeneratorOutput
-from dmgan.pixels import to_array
-from dmgan.report.heat import heat
+from dmgan.evaluation.unseen import Overlap, overlap
+from dmgan.report.about import about
+from dmgan.report.curves import training_sections
+from dmgan.report.memory import word_rows
+from dmgan.report.pictures import NOISES, beside_columns, fixed_captions, real_images, sample_cards, timeline
 from dmgan.report.scores import score_sections
-from dmgan.runs.metrics import MetricsLine
 from dmgan.runs.run import Run
 from dmgan.runs.samples import FixedSamples
-from dmgan.runs.words import top_words
 
 __all__ = ["TEMPLATES", "write_report"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-_WORD_ROWS = 4  # captions whose words are shown
 
+def write_report(config: Config, run: Run, beside: Sequence[Run] = ()) -> str:
+    """Write RUN/report.html from the run's files and its generator; where it is.
 
-def write_report(config: Config, run: Run, samples: FixedSamples, beside: Sequence[Run] = ()) -> str:
-    """Write RUN/report.html from the run's files and its generator, its scores with those of `beside`; where it is."""
-    evaluation = read_evaluation(run)
-    output = samples.output(run.load_generator())
-    unseen = overlap(config.data.url)
-    stages = [to_array(images) for images in output.images]
+    The runs `beside` it add their samples of the same captions and noises, their curves and scores. A dataset that
+    cannot be read, and samples of other runs that cannot be drawn, are a line on the page. Raises ConfigError for a run
+    that is damaged or not trained, StorageError.
+    """
+    runs, evaluation = [run, *beside], read_evaluation(run)
     context = {
         "title": f"DM-GAN run {run.name}",
         "run": run,
         "config": config,
-        "sizes": " → ".join(str(size) for size in config.model.image_sizes),
         "headline": _headline(run, evaluation),
-        "stage_sizes": [pixels.shape[1] for pixels in stages],
-        "samples": [
-            {"caption": caption, "images": [picture(pixels[row], caption) for pixels in stages]}
-            for row, caption in enumerate(samples.captions)
-        ],
-        "samples_of": _origin_of_samples(config, unseen is not None),
-        "overlap": unseen,
-        "words": _word_rows(samples, output),
-        "training": _training(run.read_metrics()),
+        "warnings": no_better_than_chance(evaluation) if evaluation is not None else [],
+        "about": about(runs),
+        "names": [each.name for each in runs],
+        "training": training_sections([(each.name, each.read_metrics()) for each in runs], config.model.image_sizes),
+        **_pictures(config, run, beside),
         **score_sections(run, beside),
     }
     storage.write_bytes(run.path("report.html"), render("run.html", context, [TEMPLATES]))
     return run.path("report.html")
+
+
+def _pictures(config: Config, run: Run, beside: Sequence[Run]) -> dict[str, object]:
+    """All that is drawn or was drawn, with the lines that say what is missing."""
+    captions, missing = fixed_captions(config, run)
+    notes = [missing] if missing is not None else []
+    steps, about_steps = timeline(run, config.model.image_sizes[-1])
+    cards, words, columns = list[dict[str, object]](), [], list[dict[str, object]]()
+    if captions:
+        samples = FixedSamples(run.load_encoders(config), run.read_tokenizer(config), captions, config)
+        generator = run.load_generator()
+        output, *others = (samples.output(generator, number) for number in range(NOISES + 1))
+        real, without = real_images(config, captions)
+        cards, words = sample_cards(samples, output, others, real), word_rows(samples, output)
+        columns, problems = beside_columns(beside, samples, config.train.seed)
+        notes += [*([without] if without is not None else []), *problems]
+    unseen = _overlap(config)
+    return {
+        "shown": cards,
+        "samples_of": _origin_of_samples(config, unseen is not None),
+        "sample_notes": notes,
+        "overlap": unseen,
+        "others": columns,
+        "timeline": steps,
+        "timeline_note": about_steps,
+        "words": words,
+    }
+
+
+def _overlap(config: Config) -> Overlap | None:
+    """None, too, where the dataset cannot be read; that is said of its real images."""
+    try:
+        return overlap(config.data.url)
+    except UserError:
+        return None
 
 
 def _origin_of_samples(config: Config, unseen: bool) -> str:
@@ -64,84 +92,15 @@ def _origin_of_samples(config: Config, unseen: bool) -> str:
 
 def _headline(run: Run, evaluation: Evaluation | None) -> list[tuple[str, str]]:
     """The figures at the top and what they are."""
-    steps = (str(run.trained_steps()), "steps trained")
+    steps = (f"{run.trained_steps():,}", "steps trained")
     if evaluation is None:
         return [steps]
     cards = []
     for score in evaluation.scores:
-        chance = score.chance
-        if score.name == "r_precision":
-            chance = 1 / (evaluation.protocol["r_precision"]["distractors"] + 1)
+        chance = chance_of(score, evaluation)
         on = f" on {evaluation.features} features" if score.name in ("fid", "inception_score") else ""
         guessing = "" if chance is None else f" (chance {percent(chance)})"
-        value = score.of(evaluation.values)
-        shown = percent(value) if score.percent else f"{value:.{score.digits}f}"
-        cards.append((shown, f"{score.label}{on}{guessing}"))
+        cards.append((score.shown(evaluation.values), f"{score.label}{on}{guessing}"))
     if evaluation.step != run.trained_steps():
-        cards.insert(0, (str(evaluation.step), "steps of the generator that the scores are of"))
+        cards.insert(0, (f"{evaluation.step:,}", "steps of the generator that the scores are of"))
     return [*cards, steps]
-
-
-def _word_rows(samples: FixedSamples, output: GeneratorOutput) -> list[dict[str, object]]:
-    """Of a few captions at every refinement: the words written and read most, and where the latter went."""
-    rows: list[dict[str, object]] = []
-    if not output.attention:
-        return rows
-    for row in range(min(_WORD_ROWS, len(samples.captions))):
-        words = samples.words(row)
-        reading = [weights[row].mean((1, 2)) for weights in output.attention]
-        for i, stage in enumerate(top_words(reading, [gates[row, 0] for gates in output.writing_gates], words)):
-            image = to_array(output.images[i + 1][row : row + 1])[0]
-            attention = output.attention[i][row].cpu().numpy()
-            rows.append(
-                {
-                    "caption": samples.captions[row],
-                    "refinement": i + 1,
-                    "written": stage.get("written"),
-                    "read": stage["read"],
-                    "maps": [(words[t], picture(heat(image, attention[t]), words[t])) for t, _, _ in stage["read"]],
-                }
-            )
-    return rows
-
-
-def _training(metrics: Sequence[MetricsLine]) -> list[dict[str, object]]:
-    stages = []
-    for name, title in (("train", "GAN"), ("pretrain", "DAMSM pre-training of the encoders")):
-        lines = [line for line in metrics if line.stage == name]
-        if lines:
-            rate = sum(line.images_per_second for line in lines) / len(lines)
-            stages.append({"title": title, "rate": rate, "warnings": _warnings(lines), "plots": _losses(lines)})
-    return stages
-
-
-def _warnings(lines: Sequence[MetricsLine]) -> list[tuple[str, int, int]]:
-    """What training warned of, each thing once with the steps of its first and last line."""
-    seen: dict[str, list[int]] = {}
-    for line in lines:
-        for text in line.warnings:
-            seen.setdefault(text.partition(":")[0], []).append(line.step)
-        if line.skipped is not None:
-            seen.setdefault("samples could not be read and were replaced", []).append(line.step)
-    return [(text, steps[0], steps[-1]) for text, steps in seen.items()]
-
-
-def _losses(lines: Sequence[MetricsLine]) -> list[Markup]:
-    """A plot for each kind of loss, with a line a discriminator or stage."""
-    groups: dict[str, list[str]] = {}
-    for name in lines[0].losses:
-        groups.setdefault(name.rsplit("_", 1)[0] if name[-1].isdigit() else name, []).append(name)
-    plots = []
-    for group, names in groups.items():
-        plot = go.Figure()
-        for name in names:
-            plot.add_scatter(x=[line.step for line in lines], y=[line.losses.get(name) for line in lines], name=name)
-        plot.update_layout(
-            **{**LAYOUT, "height": 280},
-            title=group,
-            xaxis_title="step",
-            yaxis_title="loss (nats)",
-            showlegend=len(names) > 1,
-        )
-        plots.append(figure(plot))
-    return plots

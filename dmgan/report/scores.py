@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from datasets import storage
-from datasets.pages.kit import LAYOUT, figure, percent, picture
+from datasets.pages.kit import LAYOUT, PALETTE, figure, percent, picture
 from dmgan.evaluation.metrics import Score, metrics
 from dmgan.evaluation.protocol import differences
 from dmgan.evaluation.record import ConfusionTable, Evaluation, evaluations_of, read_evaluation
+from dmgan.report.pictures import bounded
 from dmgan.runs.run import Run
 
 __all__ = ["PUBLISHED", "score_sections"]
@@ -36,6 +37,7 @@ PUBLISHED = [
 ]
 _PUBLISHED_SCORES = ("inception_score", "fid", "r_precision")
 _CLASSES_SHOWN = 10
+_EXTREME = 128  # pixels of the best and worst images, at most
 _PLOT = {**LAYOUT, "height": 320}
 
 
@@ -45,7 +47,7 @@ def score_sections(run: Run, beside: Sequence[Run] = ()) -> dict[str, object]:
     own = measured[0][1]
     return {
         "table": _table(measured),
-        "curve": _curve(evaluations_of(run)),
+        "curve": _curve([(each.name, evaluation) for each in (run, *beside) for evaluation in evaluations_of(each)]),
         "confusions": _confusions(own) if own is not None else [],
         "extremes": _extremes(run, own) if own is not None else [],
         "classes": _classes(own) if own is not None else None,
@@ -134,48 +136,57 @@ def _protocol_note(run: Run, evaluation: Evaluation) -> str:
     return note
 
 
-def _curve(evaluations: list[Evaluation]) -> dict[str, object] | None:
-    """Scores over training, a line for each protocol."""
+_Named = tuple[str, Evaluation]  # with the name of its run
+
+
+def _curve(evaluations: Sequence[_Named]) -> dict[str, object] | None:
+    """Scores over training, a line for each run and protocol."""
     if len(evaluations) < 2:
         return None
-    lines: list[list[Evaluation]] = []
-    for evaluation in evaluations:
+    lines: list[list[_Named]] = []
+    for name, evaluation in evaluations:
         for line in lines:
-            if not differences(line[0].protocol, evaluation.protocol):
-                line.append(evaluation)
+            if line[0][0] == name and not differences(line[0][1].protocol, evaluation.protocol):
+                line.append((name, evaluation))
                 break
         else:
-            lines.append([evaluation])
+            lines.append([(name, evaluation)])
     note = "Mean and standard deviation over splits and folds."
-    if len(lines) > 1:
-        other = "; ".join(differences(lines[0][0].protocol, lines[1][0].protocol))
-        note += f" The lines are of different protocols and do not compare: {other}."
-    plots = [figure(_over_steps(score, lines)) for score in evaluations[-1].scores]
+    others = [differences(lines[0][0][1].protocol, line[0][1].protocol) for line in lines[1:]]
+    if other := next(filter(None, others), None):
+        note += f" The lines are of different protocols and do not compare: {'; '.join(other)}."
+    plots = [figure(_over_steps(score, lines), f"{score.label} {score.arrow}") for score in evaluations[-1][1].scores]
     return {"note": note, "plots": plots}
 
 
-def _over_steps(score: Score, lines: Sequence[Sequence[Evaluation]]) -> go.Figure:
+def _over_steps(score: Score, lines: Sequence[Sequence[_Named]]) -> go.Figure:
     plot = go.Figure()
-    for line in lines:
-        having = [evaluation for evaluation in line if score.name in evaluation.values]
+    runs = {name for line in lines for name, _ in line}
+    for i, line in enumerate(lines):
+        having = [evaluation for _, evaluation in line if score.name in evaluation.values]
         deviations = [score.deviation(evaluation.values) or 0.0 for evaluation in having]
+        name, first = line[0]
         plot.add_scatter(
             x=[evaluation.step for evaluation in having],
             y=[score.of(evaluation.values) for evaluation in having],
             error_y={"type": "data", "array": deviations, "visible": any(deviations)},
             mode="lines+markers",
-            name=f"{line[0].protocol['name']}, {line[0].weights}",
+            line={"color": PALETTE[i % len(PALETTE)]},
+            name=f"{name + ': ' if len(runs) > 1 else ''}{first.protocol['name']}, {first.weights}",
         )
-    plot.update_layout(**_PLOT, xaxis_title="training step", yaxis_title=score.axis, showlegend=len(lines) > 1)
+    plot.update_layout(**_PLOT, xaxis_title="training step", yaxis_title=score.unit, showlegend=len(lines) > 1)
     return plot
 
 
 def _confusions(evaluation: Evaluation) -> list[object]:
     """A map an attribute: of what captions name as a row the share that is seen as each column."""
-    return [figure(_confusion(name, table)) for name, table in evaluation.confusions.items()]
+    return [
+        figure(_confusion(table), f"{name}: named by the caption, and seen")
+        for name, table in evaluation.confusions.items()
+    ]
 
 
-def _confusion(name: str, table: ConfusionTable) -> go.Figure:
+def _confusion(table: ConfusionTable) -> go.Figure:
     counts = np.array(table.counts, np.float64)
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     plot = go.Figure(
@@ -191,7 +202,7 @@ def _confusion(name: str, table: ConfusionTable) -> go.Figure:
             hovertemplate="named %{y}, seen %{x}: %{z:.1f} % (%{customdata:.0f} images)<extra></extra>",
         )
     )
-    plot.update_layout(**_PLOT, title=name, xaxis_title="seen", yaxis_title="named")
+    plot.update_layout(**_PLOT, xaxis_title="seen", yaxis_title="named")
     plot.update_yaxes(autorange="reversed")
     return plot
 
@@ -207,7 +218,8 @@ def _extremes(run: Run, evaluation: Evaluation) -> list[tuple[str, list[tuple[ob
     def cells(row: int) -> list[tuple[object, object]]:
         shown = (evaluation.best, evaluation.worst)[row]
         part = pixels[row * size : (row + 1) * size]
-        return [(picture(part[:, i * size : (i + 1) * size], entry.caption), entry) for i, entry in enumerate(shown)]
+        images = [bounded(part[:, i * size : (i + 1) * size], _EXTREME) for i in range(len(shown))]
+        return [(picture(image, entry.caption), entry) for image, entry in zip(images, shown, strict=True)]
 
     return [("best", cells(0)), ("worst", cells(1))]
 
@@ -217,8 +229,8 @@ def _classes(evaluation: Evaluation) -> dict[str, object] | None:
     if not classes:
         return None
     shares = sorted(row.r_precision for row in classes)
-    plot = go.Figure(go.Bar(x=list(range(1, len(shares) + 1)), y=shares))
+    plot = go.Figure(go.Bar(x=list(range(1, len(shares) + 1)), y=shares, marker={"color": PALETTE[0]}))
     plot.update_layout(**_PLOT, xaxis_title="class, by rank", yaxis_title="R-precision (share of images, ↑)")
     chosen = classes if len(classes) <= 2 * _CLASSES_SHOWN else [*classes[:_CLASSES_SHOWN], *classes[-_CLASSES_SHOWN:]]
     more = f" The {_CLASSES_SHOWN} worst and best of {len(classes)}." if len(chosen) < len(classes) else ""
-    return {"rows": chosen, "more": more, "plot": figure(plot)}
+    return {"rows": chosen, "more": more, "plot": figure(plot, "R-precision of each class, the worst first")}

@@ -28,5 +28,6 @@ class MetricsLine(BaseModel):
     images_per_second: float  # all workers together, since the last line
     losses: dict[str, float]  # as minimised, mean over workers
     statistics: dict[str, float] = {}  # accuracy_i, diversity: means since the last line
+    learning_rates: dict[str, float] = {}  # by engine, of the last step
     warnings: list[str] = []
     skipped: SkippedSamples | None = None

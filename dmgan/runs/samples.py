@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from datasets.captions import load_captions
@@ -19,9 +22,12 @@ from dmgan.model.generator import GeneratorOutput
 from dmgan.model.tokenizers import Tokenizer
 from dmgan.pixels import to_array
 from dmgan.runs.run import Run
+from dmgan.seeds import seed_of
 from dmgan.training.batch import caption_tensors
 
-__all__ = ["FixedSamples", "caption_grid", "generate", "sample_captions", "samples_of"]
+__all__ = ["FixedSamples", "caption_grid", "generate", "read_grid", "sample_captions", "samples_of"]
+
+_PLACE = "dmgan"  # the key of a grid's text
 
 
 @torch.no_grad()
@@ -46,15 +52,20 @@ class FixedSamples:
         self.tokenizer = tokenizer
         numbers, lengths = caption_tensors(captions, tokenizer, config.evaluate.max_words)
         self.numbers, self.lengths = numbers.to(device), lengths
-        generator = torch.Generator().manual_seed(config.train.seed)
-        self.noise = torch.randn(len(captions), config.model.noise_dim, generator=generator).to(device)
+        self._seed, self._shape = config.train.seed, (len(captions), config.model.noise_dim)
 
     def words(self, row: int) -> list[str]:
         """What the encoder reads of a caption."""
         return self.tokenizer.decode(self.numbers[row][: int(self.lengths[row])].tolist())
 
-    def output(self, generator: nn.Module) -> GeneratorOutput:
-        return generate(generator, self.encoders, self.numbers, self.lengths, self.noise)
+    def output(self, generator: nn.Module, number: int = 0) -> GeneratorOutput:
+        """With the noise that pictures of training have, or with the others, of `number` 1, 2, ….
+
+        It is the same for every run of the same seed whose noise is as long.
+        """
+        seed = seed_of(self._seed, number) if number else self._seed
+        noise = torch.randn(self._shape, generator=torch.Generator().manual_seed(seed)).to(self.numbers.device)
+        return generate(generator, self.encoders, self.numbers, self.lengths, noise)
 
     def png(self, generator: nn.Module) -> bytes:
         stages = [to_array(images) for images in self.output(generator).images]
@@ -85,7 +96,7 @@ def caption_grid(
 ) -> bytes:
     """A PNG with one row a caption: its text and its images (h, w, 3), each enlarged to at least `cell` pixels.
 
-    `columns` are texts above the images.
+    `columns` are texts above the images. The PNG says in itself what is where, for `read_grid`.
     """
     cell = max(cell, *(image.shape[0] for row in rows for image in row))
     font, gap, text_width = ImageFont.load_default(size=13), 6, 210
@@ -101,6 +112,36 @@ def caption_grid(
         for c, pixels in enumerate(images):
             image = Image.fromarray(pixels).resize((cell, cell), Image.Resampling.NEAREST)
             picture.paste(image, (text_width + c * (cell + gap), top))
+    place = _Place(captions=tuple(captions), top=header + gap, cell=cell, gap=gap)
+    about = PngInfo()
+    about.add_itxt(_PLACE, place.model_dump_json())
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", pnginfo=about)
     return buffer.getvalue()
+
+
+class _Place(BaseModel):
+    """Where a grid's images are, in pixels; it stands in the PNG beside them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    captions: tuple[str, ...]
+    top: int
+    cell: Annotated[int, Field(gt=0)]
+    gap: Annotated[int, Field(ge=0)]
+
+
+def read_grid(content: bytes) -> tuple[list[str], list[Image.Image]]:
+    """The captions of a PNG that `caption_grid` made, and the last image of each row as it is enlarged there.
+
+    Raises ValueError for any other file.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            place = _Place.model_validate_json(str(picture.info.get(_PLACE)))
+            whole = picture.convert("RGB")
+    except (OSError, SyntaxError, ValidationError):
+        raise ValueError("not a picture of captions and their images, or one of an older version") from None
+    left, step = whole.width - place.cell - place.gap, place.cell + place.gap
+    tops = [place.top + row * step for row in range(len(place.captions))]
+    return list(place.captions), [whole.crop((left, top, left + place.cell, top + place.cell)) for top in tops]

@@ -7,9 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-__all__ = ["Word", "top_words"]
+__all__ = ["Word", "is_function_word", "top_words"]
 
 Word = tuple[int, str, float]  # position in the caption, word, value
+_FUNCTION_WORDS = """
+    a an the this that these those it its they their there he his she her him them we our you your i my one
+    is are was were be been being am has have had do does did can could will would may might which who whose what
+    and or but nor as if so than then while of in on at to from by with without for into onto over under up down out
+    off near about above below between through along around across very also some any all both each other
+"""
 
 
 def top_words(
@@ -35,3 +41,8 @@ def _top(values: Tensor | np.ndarray, words: Sequence[str], count: int) -> list[
     found = [float(value) for value in values[: len(words)]]
     order = sorted(range(len(found)), key=lambda t: -found[t])[:count]
     return [(t, words[t], found[t]) for t in order]
+
+
+def is_function_word(word: str) -> bool:
+    """Whether an English word, or the token that is one, joins others and names nothing that could be seen."""
+    return word.strip("\u2581\u0120 _").lower() in _FUNCTION_WORDS.split()

@@ -81,6 +81,9 @@ class Engine(Protocol):
     def step(self) -> None:
         """Update the weights and forget the gradients."""
 
+    @property
+    def lr(self) -> float: ...
+
     def set_lr(self, lr: float) -> None: ...
 
     def full_weights(self) -> AbstractContextManager[object]:
@@ -123,6 +126,10 @@ class PlainEngine:
             return
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    @property
+    def lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def set_lr(self, lr: float) -> None:
         for group in self.optimizer.param_groups:

@@ -21,6 +21,7 @@ from PIL import Image
 from benchmarks.faults import SMALL, Job
 from datasets.manifest import Manifest
 from dmgan.launch import main
+from dmgan.runs.machine import read_machines
 from dmgan.runs.run import Run
 
 pytestmark = pytest.mark.distributed
@@ -67,6 +68,8 @@ def test_the_run_holds_what_it_should(undisturbed: Path) -> None:
     assert [line.step for line in trained] == [4, 8, 12]
     assert [line.images for line in trained] == [32, 64, 96]
     assert all(line.images_per_second > 0 and len(line.losses) == 9 for line in trained)
+    assert trained[0].learning_rates == {"generator": 0.0015, "discriminators": 0.0005}
+    assert read_machines(run)["train"].workers == 2
     assert sorted(path.name for path in (undisturbed / "samples").iterdir()) == [
         "step_00000006.png",
         "step_00000012.png",
@@ -80,7 +83,7 @@ def test_the_run_holds_what_it_should(undisturbed: Path) -> None:
     assert evaluation["fid"] > 0 and evaluation["inception_score"]["mean"] >= 1
     assert 0 <= evaluation["r_precision"]["mean"] <= 1 and 0 <= evaluation["colour_accuracy"] <= 1
     page = (undisturbed / "report.html").read_text().rpartition("<body>")[2]
-    assert page.count("data:image/png;base64") > 20 and page.count("Plotly.newPlot(") >= 7
+    assert page.count("data:image/png;base64") > 20 and page.count('class="plot"') >= 7
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)  # nothing is fetched
     assert "not on Inception-v3" in page
 

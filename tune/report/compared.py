@@ -14,7 +14,7 @@ import torch
 from dmgan.architectures import build_generator
 from dmgan.evaluation.metrics import Score
 from dmgan.report.scores import PUBLISHED
-from tune.report.content import WholeSweep
+from tune.report.content import WholeSweep, short
 from tune.results import Trial, trial_run
 
 __all__ = ["cost", "interval", "over_seeds", "paired", "published"]
@@ -63,7 +63,7 @@ def over_seeds(sweep: WholeSweep) -> pd.DataFrame | None:
         return None
     rows = []
     for values, part in groups:
-        row: dict[str, object] = {**values, "seeds": len(part)}
+        row: dict[str, object] = {**{key: short(value) for key, value in values.items()}, "seeds": len(part)}
         for score in sweep.compared_scores:
             found = part[score.name].astype(float) * (100 if score.percent else 1)
             spread = f" ± {found.std(ddof=1):.3f}" if len(part) > 1 else ""

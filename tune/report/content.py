@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dmgan.config import Config
+from dmgan.evaluation.chance import no_better_than_chance
 from dmgan.evaluation.metrics import Score
 from dmgan.evaluation.protocol import differences
 from dmgan.evaluation.record import read_evaluation
@@ -16,7 +17,7 @@ from tune.results import RUNNING, Trial, score_named, trial_run
 from tune.space import Space, scheduler_of
 from tune.state import SweepState
 
-__all__ = ["WholeSweep", "facts", "method", "notes", "short", "values_text"]
+__all__ = ["WholeSweep", "facts", "method", "notes", "short", "values_text", "warnings"]
 
 
 _INDEPENDENT = ("judge_r_precision", "clip_r_precision", "attribute_accuracy", "object_accuracy", "relation_accuracy")
@@ -100,6 +101,16 @@ def facts(sweep: WholeSweep) -> list[tuple[str, str]]:
         ]
         facts = [*shown, *facts]
     return facts
+
+
+def warnings(sweep: WholeSweep) -> list[str]:
+    """Why the best trial may be no good: what of it guessing would reach."""
+    if not sweep.scored:
+        return []
+    best = sweep.scored[0]
+    evaluation = read_evaluation(trial_run(sweep.run, best.id))
+    found = no_better_than_chance(evaluation) if evaluation is not None else []
+    return [f"The best trial, {sweep.label(best)}, has learned little: {line}." for line in found]
 
 
 def notes(sweep: WholeSweep) -> list[str]:

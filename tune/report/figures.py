@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from datasets.pages.kit import LAYOUT
+from datasets.pages.kit import LAYOUT, PALETTE
 from dmgan.evaluation.metrics import Score
 from tune.results import Rung
 from tune.space import Parameter
 
-__all__ = ["effect", "importance", "importances", "learning_curves", "parallel", "pareto"]
+__all__ = ["FEWEST", "effect", "importance", "importances", "learning_curves", "parallel", "pareto"]
 
 _BINS = 4  # of a range, for means with deviations
-_FEWEST = 4  # trials for importances
+_SCALE = [[0, PALETTE[4]], [0.5, PALETTE[3]], [1, PALETTE[0]]]  # of scores, the best first; seen on dark pages too
+FEWEST = 6  # trials for importances, and for lines through them
 
 
 def learning_curves(curves: dict[str, list[Rung]], score: Score, best: str | None) -> go.Figure:
@@ -32,7 +33,7 @@ def learning_curves(curves: dict[str, list[Rung]], score: Score, best: str | Non
             mode="lines+markers",
             name=label + (" (best)" if strong else ""),
             line={"width": 4 if strong else 1.5},
-            opacity=1 if strong else 0.6,
+            opacity=1 if strong else 0.75,
         )
     figure.update_layout(**LAYOUT, xaxis_title="training step", yaxis_title=score.axis, showlegend=len(curves) < 25)
     return figure
@@ -45,7 +46,7 @@ def parallel(table: pd.DataFrame, parameters: Sequence[Parameter], scores: Seque
     figure = go.Figure(
         go.Parcoords(
             dimensions=axes,
-            line={"color": table["score"], "colorscale": "Viridis", "showscale": True, "colorbar": {"title": "score"}},
+            line={"color": table["score"], "colorscale": _SCALE, "showscale": True, "colorbar": {"title": "score"}},
         )
     )
     figure.update_layout(**{**LAYOUT, "margin": {"l": 90, "r": 40, "t": 70, "b": 30}})
@@ -78,11 +79,11 @@ def _axis(table: pd.DataFrame, parameter: Parameter) -> dict[str, Any]:
 def importances(table: pd.DataFrame, parameters: Sequence[Parameter]) -> dict[str, float]:
     """Each parameter's share in what makes the better trials better, by PED-ANOVA (Watanabe et al., 2023).
 
-    Empty with fewer than four trials, or where they are all as good.
+    Empty with fewer than six trials, or where they are all as good.
     """
     import optuna
 
-    if len(table) < _FEWEST or table["score"].nunique() < 2:
+    if len(table) < FEWEST or table["score"].nunique() < 2:
         return {}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
@@ -105,11 +106,18 @@ def importance(shares: dict[str, float]) -> go.Figure:
 
 
 def effect(table: pd.DataFrame, parameter: Parameter, score: Score) -> go.Figure:
-    """A metric over a parameter: every trial, and mean ± standard deviation of each value or part of a range."""
+    """A metric over a parameter: every trial, and mean ± standard deviation of each value or part of a range.
+
+    Of fewer than six trials there are the points alone: a line through them would be read as a trend.
+    """
     figure = go.Figure()
     listed = parameter.is_listed
     values = table[parameter.key].map(str) if listed else table[parameter.key].astype(float)
     figure.add_scatter(x=values, y=table[score.name], mode="markers", name="trials", opacity=0.6, marker={"size": 8})
+    _scale(figure, parameter)
+    figure.update_layout(**LAYOUT, xaxis_title=parameter.key, yaxis_title=score.axis)
+    if len(table) < FEWEST:
+        return figure
     groups = values if listed else _parts(values, parameter)
     grouped = pd.DataFrame({"x": values, "group": groups, "y": table[score.name]}).groupby("group", sort=False)
     rows = [(_middle(part["x"], parameter), part["y"].mean(), part["y"].std(ddof=0), len(part)) for _, part in grouped]
@@ -123,12 +131,15 @@ def effect(table: pd.DataFrame, parameter: Parameter, score: Score) -> go.Figure
         name="mean ± std",
         line={"width": 3},
     )
-    figure.update_layout(**LAYOUT, xaxis_title=parameter.key, yaxis_title=score.axis)
-    if listed:
+    return figure
+
+
+def _scale(figure: go.Figure, parameter: Parameter) -> None:
+    """The axis of a parameter's values."""
+    if parameter.is_listed:
         figure.update_xaxes(type="category", categoryorder="array", categoryarray=[str(v) for v in parameter.values])
     elif parameter.is_logarithmic:
         figure.update_xaxes(type="log")
-    return figure
 
 
 def _parts(values: pd.Series, parameter: Parameter) -> pd.Series:
@@ -151,7 +162,11 @@ def pareto(table: pd.DataFrame, fid: Score, precision: Score) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(x=table["fid"], y=table["r_precision"], mode="markers", name="trials", text=table["trial"])
     figure.add_scatter(
-        x=front["fid"], y=front["r_precision"], mode="lines+markers", name="Pareto front", text=front["trial"]
+        x=front["fid"],
+        y=front["r_precision"],
+        mode="lines+markers" if len(table) >= FEWEST else "markers",
+        name="Pareto front",
+        text=front["trial"],
     )
     figure.update_layout(**LAYOUT, xaxis_title=fid.axis, yaxis_title=precision.axis)
     return figure

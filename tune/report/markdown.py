@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from tune.report.compared import over_seeds, paired, published
-from tune.report.content import WholeSweep, facts, notes, short
+from tune.report.content import WholeSweep, facts, notes, short, warnings
 
 __all__ = ["markdown"]
 
@@ -13,7 +13,7 @@ __all__ = ["markdown"]
 def markdown(sweep: WholeSweep, rows: list[dict[str, object]]) -> str:
     lines = [f"# Sweep {sweep.run.name}", ""]
     lines += [f"- {text}: {value}" for value, text in facts(sweep)]
-    lines += ["", *(note + "\n" for note in notes(sweep))]
+    lines += ["", *(f"**{warning}**\n" for warning in warnings(sweep)), *(note + "\n" for note in notes(sweep))]
     if sweep.scored:
         best = sweep.scored[0]
         lines += [

@@ -16,7 +16,7 @@ from dmgan.runs.run import Run
 from dmgan.runs.samples import FixedSamples
 from tune.report import figures
 from tune.report.compared import cost, over_seeds, paired, published
-from tune.report.content import WholeSweep, facts, notes, short, values_text
+from tune.report.content import WholeSweep, facts, notes, short, values_text, warnings
 from tune.report.markdown import markdown
 from tune.results import RUNNING, Trial, load_trials, trial_run
 from tune.space import parse_space
@@ -48,15 +48,18 @@ def _as_text(value: object) -> object:
 
 
 def _rows(sweep: WholeSweep) -> list[dict[str, object]]:
-    """The table of trials, in the order of their start."""
+    """The table of trials, in the order of their start; how good they are comes first."""
+    first = [score for score in sweep.scores if score.name in ("fid", "r_precision")]
+    others = [score for score in sweep.scores if score not in first]
     return [
         {
             "trial": sweep.label(trial),
-            "state": trial.state,
-            **{key: trial.values.get(key) for key in sweep.space.keys},
-            "step": trial.step,
             "score": trial.score,
-            **{score.label: trial.last(score.name) for score in sweep.scores},
+            **{score.label: trial.last(score.name) for score in first},
+            "state": trial.state,
+            "step": trial.step,
+            **{key: trial.values.get(key) for key in sweep.space.keys},
+            **{score.label: trial.last(score.name) for score in others},
             **cost(sweep, trial),
             "hours": round(trial.cost(), 4),
             "why": trial.reason,
@@ -81,6 +84,7 @@ def _page(sweep: WholeSweep, rows: list[dict[str, object]]) -> dict[str, object]
         "title": f"DM-GAN sweep {sweep.run.name}",
         "name": sweep.run.name,
         "facts": facts(sweep),
+        "warnings": warnings(sweep),
         "notes": notes(sweep),
         "best": None
         if best is None
@@ -126,12 +130,23 @@ def _plots(sweep: WholeSweep) -> dict[str, object]:
     return {
         "step": step,
         "trials": len(table),
-        "curves": [figure(figures.learning_curves(curves, score, best)) for score in sweep.main_scores],
-        "parallel": figure(figures.parallel(table, sweep.space.parameters, sweep.main_scores)),
-        "pareto": figure(figures.pareto(table, fid, precision)),
-        "importance": figure(figures.importance(shares)) if shares else None,
+        "lines": len(table) >= figures.FEWEST,
+        "fewest": figures.FEWEST,
+        "curves": [
+            figure(figures.learning_curves(curves, score, best), f"{score.label} {score.arrow} of every trial")
+            for score in sweep.main_scores
+        ],
+        "parallel": figure(
+            figures.parallel(table, sweep.space.parameters, sweep.main_scores),
+            "A line a trial, through its values",
+            wide=True,
+        ),
+        "pareto": figure(figures.pareto(table, fid, precision), f"A point a trial: {fid.label} and {precision.label}"),
+        "importance": figure(figures.importance(shares), "Each key's share in what makes a trial better")
+        if shares
+        else None,
         "effects": [
-            figure(figures.effect(table, parameter, score))
+            figure(figures.effect(table, parameter, score), f"{score.label} {score.arrow} by {parameter.key}")
             for parameter in sweep.space.parameters
             for score in sweep.main_scores
             if parameter.key != "train.seed"

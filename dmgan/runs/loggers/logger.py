@@ -77,12 +77,13 @@ def needs(package: str, extra: str) -> None:
 
 
 def scalars(line: MetricsLine) -> dict[str, float]:
-    """The numbers of a line by name, in groups: losses/…, statistics/…."""
+    """The numbers of a line by name, in groups: losses/…, statistics/…, learning_rates/…."""
     return {
         "images_per_second": line.images_per_second,
         "epoch": line.epoch,
         **{f"losses/{name}": value for name, value in line.losses.items()},
         **{f"statistics/{name}": value for name, value in line.statistics.items()},
+        **{f"learning_rates/{name}": value for name, value in line.learning_rates.items()},
     }
 
 

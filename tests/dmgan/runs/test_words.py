@@ -4,7 +4,7 @@ import torch
 
 from dmgan.architectures import build_generator
 from dmgan.config import Model
-from dmgan.runs.words import top_words
+from dmgan.runs.words import is_function_word, top_words
 
 
 def test_the_words_with_the_largest_weights_and_gates_in_order() -> None:
@@ -26,3 +26,8 @@ def test_padding_is_no_word_and_the_attention_variant_has_no_gate() -> None:
     assert len(stages) == 2 and all(set(stage) == {"read"} for stage in stages)
     for stage in stages:
         assert abs(sum(value for _, _, value in stage["read"]) - 1) < 1e-5
+
+
+def test_function_words_are_told_from_those_that_show_something() -> None:
+    words = ["this", "Bird", "has", "a", "red", "\u2581the", "wings", "with", "small"]
+    assert [word for word in words if is_function_word(word)] == ["this", "has", "a", "\u2581the", "with"]

@@ -16,7 +16,8 @@ import pytest
 from dmgan.config import load_config
 from dmgan.launch import main
 from dmgan.runs.run import Run
-from tune.report.figures import effect, importances, parallel
+from tests.evaluations import evaluated
+from tune.report.figures import effect, importances, parallel, pareto
 from tune.report.page import write_report
 from tune.results import FAILED, FINISHED, RUNNING, STOPPED, Rung, Trial, load_trials, score_named
 from tune.space import Space, load_space, parse_space, presets
@@ -30,15 +31,15 @@ SPACE = {
 
 @pytest.fixture(scope="module")
 def sweep(untrained: tuple[Run, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Eight trials: λ2 near 3 is best; one failed, one was stopped, one is running."""
+    """Ten trials: λ2 near 3 is best; one failed, one was stopped, one is running."""
     sweep = Run(str(tmp_path_factory.mktemp("sweeps") / "mine"))
     config = load_config(None, [*untrained[1], "tune.first_rung=10", "tune.search=random", "pretrain.encoders=shared"])
     sweep.write_config(config)
-    state = {"space": SPACE, "trials": 8, "objective": "fid", "state": RUNNING, "started": 0.0, "caps": {}}
+    state = {"space": SPACE, "trials": 10, "objective": "fid", "state": RUNNING, "started": 0.0, "caps": {}}
     state["captions"] = ["a red bird", "this bird is blue with black wings"]
     sweep.write_json("sweep.json", state)
     rng = np.random.default_rng(0)
-    for number in range(8):
+    for number in range(10):
         weight = float(10 ** rng.uniform(-1, 2))
         values = {
             "objective.lambda_damsm": weight,
@@ -74,14 +75,14 @@ def page(sweep: Run) -> str:
 
 def test_the_table_the_best_and_the_files(sweep: Run, page: str) -> None:
     rows = list(csv.DictReader(Path(sweep.path("trials.csv")).read_text().splitlines()))
-    assert [row["state"] for row in rows].count(FINISHED) == 5 and rows[5]["why"] == "step 4: non-finite <loss>"
+    assert [row["state"] for row in rows].count(FINISHED) == 7 and rows[5]["why"] == "step 4: non-finite <loss>"
     finished = [row for row in rows if row["state"] == FINISHED]
     best = min(finished, key=lambda row: float(row["score"]))
     assert f"Best configuration: {best['trial']}<" in page and "non-finite &lt;loss&gt;" in page
     chosen = load_config(sweep.path("best.yaml"))
     assert chosen.objective.lambda_damsm == pytest.approx(float(best["objective.lambda_damsm"]))
     text = Path(sweep.path("report.md")).read_text()
-    assert f"## Best: {best['trial']}" in text and "| #6 | failed |" in text and "- running: 1" in text
+    assert f"## Best: {best['trial']}" in text and "| #6 |  |  |  | failed |" in text and "- running: 1" in text
 
 
 def test_a_reason_is_neither_markup_nor_a_formula(sweep: Run) -> None:
@@ -104,9 +105,47 @@ def test_what_a_reader_must_know(page: str) -> None:
 
 
 def test_every_plot_has_axes_with_units(page: str) -> None:
-    assert page.count("Plotly.newPlot(") == 2 + 1 + 1 + 1 + 2 * 2
+    assert page.count('class="plot"') == 2 + 1 + 1 + 1 + 2 * 2
     for unit in ("training step", "FID (squared feature units", "R-precision (share", "importance (share, PED-ANOVA)"):
         assert unit in page
+
+
+def test_how_good_a_trial_is_comes_first(sweep: Run, page: str) -> None:
+    head = Path(sweep.path("trials.csv")).read_text().splitlines()[0]
+    assert head.startswith("trial,score,FID,R-precision,state,step,objective.lambda_damsm,")
+    heads = re.findall(r"<th data-sort>(.*?)</th>", page)
+    assert heads[:4] == ["trial", "score", "FID", "R-precision"]
+
+
+def test_no_line_is_drawn_through_a_few_trials(sweep: Run) -> None:
+    space: Space = parse_space(SPACE, sweep.read_config(), "x")
+    fid, precision = score_named("fid"), score_named("r_precision")
+    assert fid is not None and precision is not None
+    rows = [
+        {"trial": f"#{i}", "score": i, "fid": 9.0 - i, "r_precision": 0.5 - i / 10} | values
+        for i, values in enumerate(space.plan(6, seed=0)[:6])
+    ]
+    table = pd.DataFrame(rows)
+    for few, lines in ((3, False), (5, False), (6, True)):
+        made = [effect(table[:few], parameter, fid) for parameter in space.parameters]
+        made.append(pareto(table[:few], fid, precision))
+        assert all(("lines" in " ".join(trace.mode for trace in plot.data)) is lines for plot in made)
+
+
+@pytest.mark.parametrize(("precision", "warned"), [(0.012, True), (0.4, False)])
+def test_a_best_trial_that_guesses_is_warned_of(sweep: Run, precision: float, warned: bool) -> None:
+    rows = list(csv.DictReader(Path(sweep.path("trials.csv")).read_text().splitlines()))
+    chosen = min((row for row in rows if row["state"] == FINISHED), key=lambda row: float(row["score"]))
+    best = Run(sweep.path(chosen["run"]))
+    evaluated(best, 30)
+    result = best.read_json("evaluation.json")
+    best.write_json("evaluation.json", result | {"r_precision": {"mean": precision, "std": 0.01}})
+    try:
+        page, text = Path(write_report(sweep)).read_text(), Path(sweep.path("report.md")).read_text()
+        said = "R-precision of 1.2 % is no better than chance: guessing gets 1.0 % ± 0.6 % of 1,000 images"
+        assert [said in page, said in text] == [warned, warned]
+    finally:
+        Path(best.path("evaluation.json")).unlink()
 
 
 def test_importance_finds_what_matters(sweep: Run) -> None:
@@ -117,7 +156,7 @@ def test_importance_finds_what_matters(sweep: Run) -> None:
     table["score"] = np.abs(np.log(table["objective.lambda_damsm"]))
     shares = importances(table, space.parameters)
     assert shares["objective.lambda_damsm"] > 5 * shares["model.memory_dim"]
-    assert importances(table[:3], space.parameters) == {}
+    assert importances(table[:5], space.parameters) == {}
 
 
 @pytest.mark.parametrize("name", presets())
@@ -149,14 +188,15 @@ PROBE = """
 <script>
 const errors = [];
 addEventListener('error', event => errors.push(String(event.message)));
-addEventListener('load', () => setTimeout(() => {
+addEventListener('load', () => plotted.then(() => {
   const column = [...document.querySelectorAll('#trials th')].findIndex(h => h.textContent === 'score');
   const head = document.querySelectorAll('#trials th')[column];
   const read = () => [...document.querySelectorAll('#trials tbody tr')].map(r => r.cells[column].dataset.value);
   head.click(); const rising = read(); head.click(); const falling = read();
   const plots = [...document.querySelectorAll('.js-plotly-plot')];
   const right = element => element.getBoundingClientRect().right;
-  const wide = plots.filter(plot => right(plot.querySelector('svg')) > right(document.body) + 1);
+  const wide = plots.filter(plot => !plot.closest('.wide')).filter(plot =>
+    right(plot.querySelector('svg')) > right(document.body) + 1);
   const out = document.createElement('pre');
   out.id = 'probe';
   out.textContent = JSON.stringify({
@@ -166,7 +206,7 @@ addEventListener('load', () => setTimeout(() => {
     overflow: document.documentElement.scrollWidth - innerWidth,
   });
   document.body.appendChild(out);
-}, 1500));
+}));
 </script>
 """
 
@@ -186,7 +226,7 @@ def test_it_opens_in_a_browser_without_errors_or_network(page: str, tmp_path: Pa
     found = json.loads(re.findall(r'<pre id="probe">(.*?)</pre>', done.stdout)[0])
     assert found["errors"] == [] and found["requests"] == []
     scores = [float(value) for value in found["rising"] if value]
-    assert len(found["rising"]) == 8 and scores == sorted(scores) and found["rising"][-1] == ""
+    assert len(found["rising"]) == 10 and scores == sorted(scores) and found["rising"][-1] == ""
     falling = [float(value) for value in found["falling"] if value]
     assert falling == scores[::-1] and found["falling"][-1] == ""
     assert found["plots"] == 9 and found["titles"] >= 8 and found["wide"] == 0
