@@ -83,8 +83,7 @@ class DamsmJudge(Judge):
 
     @torch.no_grad()
     def codes(self, images: Tensor) -> Tensor:
-        code: Tensor = self.encoders.image(to_unit(images))[1]
-        return code
+        return self.encoders.image.code(to_unit(images))
 
 
 class ClipJudge(Judge):

@@ -43,17 +43,27 @@ class UpsamplingConv2d(WideConv2d):
     convolution of stride 2 on the small image, with 2.25 times fewer multiplications.
     """
 
+    sums: Tensor
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out)
+        self.register_buffer("sums", _sums(), persistent=False)
+
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight_for(x)
         if min(x.shape[2:]) < _SMALLEST_SPLIT:
             return F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, padding=1)
-        return F.conv_transpose2d(x, _copied(weight), stride=2, padding=1)
+        with torch.autocast(x.device.type, enabled=False):  # sums of weights are rounded once, by the convolution
+            transposed = weight.transpose(0, 1).reshape(-1, 9) @ self.sums
+        weight = transposed.view(*weight.shape[1::-1], 4, 4)
+        return F.conv_transpose2d(x, weight, stride=2, padding=1)
 
 
-def _copied(weight: Tensor) -> Tensor:
-    """The transposed convolution (C_in, C_out, 4, 4) of the 3×3 weight (C_out, C_in, 3, 3) after nearest ×2."""
-    means = F.avg_pool2d(weight.transpose(0, 1), 2, stride=1, padding=1)  # each over 4, some of which are padding
-    return 4 * means.flip(2, 3)
+def _sums() -> Tensor:
+    """Of which of the 3×3 weights each of the 4×4 is the sum: (9, 16) of 0 and 1."""
+    each = torch.eye(9).view(9, 1, 3, 3)
+    means = F.avg_pool2d(each, 2, stride=1, padding=1)  # each over 4, some of which are padding
+    return (4 * means.flip(2, 3)).view(9, 16)
 
 
 def in_fast_format(x: Tensor) -> Tensor:

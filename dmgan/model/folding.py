@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dmgan.model.merging import MergedBlock, merging
+
 __all__ = ["fold_batch_norms", "keep_folded"]
 
 
@@ -57,11 +59,13 @@ class _Folded(nn.Module):
         self.kept_weight, self.kept_bias = self.conv.folded(scale).to(dtype), shift.to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.convolved(x), inplace=True)
+
+    def convolved(self, x: Tensor) -> Tensor:
+        """Without the rectifier."""
         if self.kept_weight is None:
-            y = self.conv(x, *self.bn())
-        else:
-            y = F.conv2d(x, self.kept_weight, self.kept_bias, self.conv.stride, self.conv.padding)
-        return F.relu(y, inplace=True)
+            return self.conv(x, *self.bn())
+        return F.conv2d(x, self.kept_weight, self.kept_bias, self.conv.stride, self.conv.padding)
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self.kept_weight = self.kept_bias = None
@@ -69,13 +73,17 @@ class _Folded(nn.Module):
 
 
 def fold_batch_norms(network: nn.Module) -> None:
-    """Fold every `BasicConv2d` of torchvision's or torch-fidelity's Inception-v3, which stays in evaluation mode."""
+    """Fold every `BasicConv2d` of torchvision's or torch-fidelity's Inception-v3, which stays in evaluation mode.
+
+    Its blocks become `MergedBlock`s.
+    """
     for name, part in network.named_children():
         parts = dict(part.named_children())
         if parts.keys() == {"conv", "bn"}:
             setattr(network, name, _Folded(parts["conv"], parts["bn"]))  # type: ignore[arg-type]
         else:
             fold_batch_norms(part)
+            merging(part)
 
 
 def keep_folded(network: nn.Module, dtype: torch.dtype | None = None) -> None:
@@ -84,6 +92,8 @@ def keep_folded(network: nn.Module, dtype: torch.dtype | None = None) -> None:
     They stay in their precision or go into `dtype`. With a reduced one every forward must be within its autocast, which
     then rounds no weight again.
     """
-    for part in network.modules():
-        if isinstance(part, _Folded):
-            part.keep(dtype)
+    parts = list(network.modules())
+    for folded in (part for part in parts if isinstance(part, _Folded)):
+        folded.keep(dtype)
+    for block in (part for part in parts if isinstance(part, MergedBlock)):
+        block.merge()  # what its convolutions keep

@@ -19,7 +19,7 @@ from dmgan.config import Model
 from dmgan.model import memory
 from dmgan.model.conditioning import ConditioningAugmentation
 from dmgan.model.convolutions import in_fast_format
-from dmgan.model.layers import GatedBatchNorm, ResidualBlock, Upsample, recomputation
+from dmgan.model.layers import BatchCounts, GatedBatchNorm, ResidualBlock, Upsample, recomputation
 
 __all__ = ["Generator", "GeneratorOutput", "InitialStage", "Refined", "RefinementStage"]
 
@@ -115,10 +115,13 @@ class Generator(nn.Module):
             nn.Sequential(nn.Conv2d(model.image_dim, 3, 3, padding=1, bias=False), nn.Tanh())
             for _ in range(model.refinements + 1)
         )
+        self._counts = BatchCounts(self)
 
     def forward(
         self, noise: Tensor, sentence: Tensor, words: Tensor, padding_mask: Tensor, eps: Tensor | None = None
     ) -> GeneratorOutput:
+        if self.training:
+            self._counts.add()
         condition, mu, logvar = self.conditioning(sentence, eps)
         out = GeneratorOutput(mu=mu, logvar=logvar)
         image = self.initial(condition, noise)

@@ -31,6 +31,12 @@ class ImageEncoder(nn.Module):
         features, pooled = self.trunk(images)
         return self.emb_features(features).flatten(2), self.emb_cnn_code(pooled)
 
+    def code(self, images: Tensor) -> Tensor:
+        """The code (B, N_w) alone, for which the regions need not be mapped."""
+        _, pooled = self.trunk(images)
+        code: Tensor = self.emb_cnn_code(pooled)
+        return code
+
 
 class CompactTrunk(nn.Module):
     """A small trunk for images of `image_size` (a power of two ≥ 16), trained from scratch: 8×8 regions."""

@@ -19,6 +19,7 @@ from dmgan.model.native_norm import native_batch_norm
 from dmgan.model.normalisation import Normalise, NormaliseAndGate, gated
 
 __all__ = [
+    "BatchCounts",
     "BatchNorm",
     "Dropout",
     "GatedBatchNorm",
@@ -48,6 +49,7 @@ class BatchNorm(nn.Module):
     """
 
     synchronised = True
+    counts = True  # its batches itself; see `BatchCounts`
 
     running_mean: Tensor
     running_var: Tensor
@@ -79,18 +81,33 @@ class BatchNorm(nn.Module):
         running = self.running_mean, self.running_var
         if _Mode.recomputing:
             running = running[0].clone(), running[1].clone()  # a repetition must keep as many tensors for its backward
-        else:
+        elif self.counts:
             self.num_batches_tracked += 1
         return native_batch_norm(x, self.weight, self.bias, running, self.momentum, self.eps, self.synchronised)
 
     def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
         with torch.no_grad():
-            self.num_batches_tracked += 1
+            if self.counts:
+                self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, momentum={self.momentum}, eps={self.eps}"
+
+
+class BatchCounts:
+    """Moves the counts of batches of all BatchNorms of `module` by one operation at each of the module's forwards."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._norms = [part for part in module.modules() if isinstance(part, BatchNorm)]
+        for norm in self._norms:
+            norm.counts = False
+
+    @torch.no_grad()
+    def add(self) -> None:
+        if self._norms and not _Mode.recomputing:
+            torch._foreach_add_([norm.num_batches_tracked for norm in self._norms], 1)
 
 
 def batch_statistics(module: nn.Module, over: str) -> nn.Module:
@@ -186,8 +203,11 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.block(x)
-        return y.unflatten(1, (-1, x.shape[1])).add_(x[:, None]).flatten(1, 2)
+        y: Tensor = self.block(x)
+        if x.shape == y.shape:
+            return y.add_(x)
+        # Not in place: the gradient of a changed view is copied three times.
+        return (y.unflatten(1, (-1, x.shape[1])) + x[:, None]).flatten(1, 2)
 
 
 class SpectralNormConv2d(nn.Module):

@@ -88,8 +88,7 @@ class GatedMemoryWriting(nn.Module):
         average = image.detach().mean(dim=(2, 3))  # (B, N_r)
         gate = torch.sigmoid(self.A(words.transpose(1, 2)) + self.B(average)[:, None])  # (B, T, 1)
         gate = gate.transpose(1, 2)
-        memory = self.M_w(words) * gate + self.M_r(average[:, :, None]) * (1 - gate)
-        return memory, gate
+        return self.M_r(average[:, :, None]).lerp(self.M_w(words), gate), gate
 
 
 class KeyValueRead(nn.Module):
@@ -152,8 +151,7 @@ class GatedResponse(nn.Module):
 
     def forward(self, memory: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         gate = torch.sigmoid(self.gate(torch.cat([image, memory], dim=1)))
-        fused = memory * gate + image * (1 - gate)
-        return fused, gate
+        return image.lerp(memory, gate), gate
 
 
 def _embedding(channels_in: int, channels_out: int) -> nn.Sequential:

@@ -21,6 +21,7 @@ __all__ = [
     "adam_state",
     "all_finite",
     "cpu_copy",
+    "finite_numbers",
     "load_adam_state",
     "plain_engine",
     "second_moments",
@@ -118,7 +119,7 @@ class PlainEngine:
         return self.module(*inputs)
 
     def backward(self, loss: Tensor) -> None:
-        (loss / self._accumulate).backward()
+        (loss if self._accumulate == 1 else loss / self._accumulate).backward()
 
     def step(self) -> None:
         self._parts = (self._parts + 1) % self._accumulate
@@ -169,7 +170,12 @@ def step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.devic
 
 @torch.no_grad()
 def all_finite(tensors: list[Tensor]) -> Tensor:
-    return torch.stack(torch._foreach_norm(tensors)).isfinite().all()
+    return finite_numbers(torch.stack(torch._foreach_norm(tensors))).all()
+
+
+def finite_numbers(x: Tensor) -> Tensor:
+    """As `torch.isfinite`, which takes four operations: an infinity less itself is none that equals 0."""
+    return (x - x) == 0
 
 
 def second_moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -133,7 +133,8 @@ class GanTraining:
         # Frozen, and around the engine: D's own gradients must neither be computed nor reduced here.
         discriminators = self.discriminators.module.requires_grad_(False)
         losses, weights = self.generator_losses(discriminators, fake, text)
-        self.generator.backward(torch.stack([weights.get(k, 1.0) * v for k, v in losses.items()]).sum())
+        weighted = [weights[name] * loss if name in weights else loss for name, loss in losses.items()]
+        self.generator.backward(torch.stack(weighted).sum())
         self.generator.step()
         discriminators.requires_grad_(True)
         detached = {name: loss.detach() for name, loss in losses.items()}
@@ -149,15 +150,18 @@ class GanTraining:
         n = len(text.sentence)
         judged, wrong_weight = self.judge(real, fake, text)
         unconditional, conditional = _of_all(judged)
+        mismatched = [] if wrong_weight is None else [conditional.shape[1] - 2 * n]
+        real_alone, fake_alone = unconditional.split(n, dim=1)
+        real_pairs, fake_pairs, *wrong_pairs = conditional.split([n, n, *mismatched], dim=1)
         losses = discriminator_loss(
-            unconditional[:, :n],
-            conditional[:, :n],
-            unconditional[:, n:],
-            conditional[:, n : 2 * n],
-            None if wrong_weight is None else conditional[:, 2 * n :],
+            real_alone,
+            real_pairs,
+            fake_alone,
+            fake_pairs,
+            wrong_pairs[0] if wrong_pairs else None,
             1.0 if wrong_weight is None else wrong_weight,
         )
-        accuracy = told_apart(unconditional[:, :n], unconditional[:, n:])
+        accuracy = told_apart(real_alone, fake_alone)
         return by_stage("discriminator", losses), by_stage("accuracy", accuracy)
 
     def generator_losses(
@@ -190,7 +194,7 @@ class GanTraining:
 
 def told_apart(real: Tensor, fake: Tensor) -> Tensor:
     """The share of real and of generated images, by their logits (…, b), that each discriminator tells apart: (…)."""
-    return (real > 0).float().mean(-1) / 2 + (fake < 0).float().mean(-1) / 2
+    return (torch.stack([real, -fake]) > 0).float().mean((0, -1))
 
 
 def by_stage(name: str, values: Tensor) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ Shapes: B batch, T words, N_w features, R image regions. Rows of a score matrix 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
@@ -65,21 +64,26 @@ def word_matching_loss(
 
     Other images and captions of the same class are no mismatch and are left out.
     """
-    return matching_loss(gamma3 * word_scores(regions, words, padding_mask, gamma1, gamma2), class_ids)
+    to_caption, to_image = matching_loss(
+        gamma3 * word_scores(regions, words, padding_mask, gamma1, gamma2), class_ids
+    ).unbind()
+    return to_caption, to_image
 
 
 def sentence_matching_loss(
     codes: Tensor, sentence: Tensor, class_ids: Tensor | None = None, gamma3: float = 10.0
 ) -> tuple[Tensor, Tensor]:
     """L^s_1, L^s_2: the same over global image codes and sentences ([28], Eq. 13)."""
-    return matching_loss(gamma3 * sentence_scores(codes, sentence), class_ids)
+    to_caption, to_image = matching_loss(gamma3 * sentence_scores(codes, sentence), class_ids).unbind()
+    return to_caption, to_image
 
 
-def matching_loss(scores: Tensor, class_ids: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the diagonal of scores (B, B) along rows (image → caption) and columns (caption → image)."""
-    target = torch.arange(scores.shape[0], device=scores.device)
+def matching_loss(scores: Tensor, class_ids: Tensor | None) -> Tensor:
+    """Cross-entropy of the diagonal of scores (…, B, B): (…, 2), along rows (image → caption) and along columns
+    (caption → image)."""
     if class_ids is not None:
         same = class_ids[:, None] == class_ids[None]
         same.fill_diagonal_(False)
         scores = scores.masked_fill(same, float("-inf"))
-    return F.cross_entropy(scores, target), F.cross_entropy(scores.t(), target)
+    both = torch.stack([scores, scores.transpose(-2, -1)], dim=-3)
+    return -both.log_softmax(-1).diagonal(dim1=-2, dim2=-1).mean(-1)

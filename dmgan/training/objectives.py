@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,7 +19,7 @@ __all__ = ["as_generated", "as_real", "conditioning_loss", "discriminator_loss",
 
 def generator_loss(unconditional: Tensor, conditional: Tensor, weight: float = 0.5) -> Tensor:
     """Eq. 11 from logits (…, B) of generated images, of each discriminator: (…). The released code's `weight` is 1."""
-    return weight * (as_real(unconditional) + as_real(conditional))
+    return weight * as_real(torch.stack([unconditional, conditional])).sum(0)
 
 
 def discriminator_loss(
@@ -35,10 +36,11 @@ def discriminator_loss(
     terms are weighed as in the released code: (real terms)/2 + (fake and wrong terms)/3. `wrong_weight` is this
     worker's number of mismatched pairs over the workers' average.
     """
-    real = as_real(unconditional_real) + as_real(conditional_real)
-    fake = as_generated(unconditional_fake) + as_generated(conditional_fake)
+    # All terms are one: −log(1 − D) of a logit is −log D of its negative.
+    terms = as_real(torch.stack([unconditional_real, conditional_real, -unconditional_fake, -conditional_fake]))
     if conditional_wrong is None:
-        return (real + fake) / 2
+        return terms.sum(0) / 2
+    real, fake = terms[:2].sum(0), terms[2:].sum(0)
     return real / 2 + (fake + wrong_weight * as_generated(conditional_wrong)) / 3
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from dmgan.config import Config, Objective
 from dmgan.model import collective
 from dmgan.pixels import to_unit
-from dmgan.training.engine import Engine
+from dmgan.training.engine import Engine, finite_numbers
 from dmgan.training.matching import matching_loss, sentence_scores, word_scores
 
 __all__ = ["Outcome", "Text", "finite", "matching_losses", "precision", "pyramid"]
@@ -61,7 +61,7 @@ class Text:
 
 def finite(losses: dict[str, Tensor], network: str, engine: Engine) -> dict[str, Tensor]:
     """Whether each loss is finite and, seen at the weights after the update, the gradients; nothing waits for it."""
-    each = torch.stack(list(losses.values())).isfinite().unbind()
+    each = finite_numbers(torch.stack(list(losses.values()))).unbind()
     flags = {f"the loss {name} is": flag for name, flag in zip(losses, each, strict=True)}
     return flags | {f"the gradients of {network} are": engine.healthy()}
 
@@ -78,7 +78,8 @@ def matching_losses(regions: Tensor, code: Tensor, text: Text, objective: Object
     by_sentence = objective.gamma3 * sentence_scores(code, sentence)
     if everybody:
         by_word, by_sentence = collective.all_gather(by_word, by_sentence)
-    return torch.stack(matching_loss(by_word, classes)).sum(), torch.stack(matching_loss(by_sentence, classes)).sum()
+    of_words, of_sentences = matching_loss(torch.stack([by_word, by_sentence]), classes).sum(-1).unbind()
+    return of_words, of_sentences
 
 
 def pyramid(images: Tensor, sizes: list[int], smaller: str = "average") -> list[Tensor]:

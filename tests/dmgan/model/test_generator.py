@@ -9,6 +9,7 @@ from dmgan.architectures import architectures, build_generator
 from dmgan.config import Model
 from dmgan.model.discriminator import Discriminator
 from dmgan.model.generator import Generator, GeneratorOutput
+from dmgan.model.layers import recomputation
 from dmgan.model.text_encoder import TextEncoder
 
 B, T, WORDS, IMAGE = 4, 6, 8, 4
@@ -103,6 +104,19 @@ def test_discriminators_judge_images_of_their_size(size: int) -> None:
     assert features.shape[2:] == (4, 4)
     assert discriminator.conditional(features, torch.randn(2, WORDS)).shape == (2,)
     assert discriminator.unconditional(features).shape == (2,)
+
+
+def test_every_normalisation_counts_a_batch_once() -> None:
+    """Also where refinements are computed twice, or the whole forward is."""
+    for checkpointing in (False, True):
+        generator = build(checkpointing=checkpointing)
+        for _ in range(2):
+            sum(image.square().sum() for image in generator(**inputs()).images).backward()
+        with recomputation():
+            generator(**inputs())
+        generator.eval()(**inputs())
+        counts = [count for name, count in generator.state_dict().items() if name.endswith("num_batches_tracked")]
+        assert len(counts) > 10 and all(count == 2 for count in counts)
 
 
 def test_the_text_encoder_ignores_padding_and_order_of_lengths() -> None:

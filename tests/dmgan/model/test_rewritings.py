@@ -13,6 +13,7 @@ from dmgan.model.convolutions import UpsamplingConv2d, WideConv2d
 from dmgan.model.folding import fold_batch_norms, keep_folded
 from dmgan.model.image_encoder import InceptionTrunk
 from dmgan.model.layers import GatedBatchNorm, ResidualBlock, SpectralNormConv2d, Upsample
+from dmgan.model.memory import GatedMemoryWriting, GatedResponse
 from dmgan.model.torchvision_cpu import torchvision
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -102,8 +103,45 @@ def test_a_residual_block_of_a_feature_beside_itself() -> None:
     assert {f"block.{name}" for name in names} == {name for name, _ in block.named_parameters()}
 
 
+def test_a_residual_block_is_the_sum_of_its_input_and_its_branch() -> None:
+    block = ResidualBlock(6).double()
+    for given in (6, 3):
+
+        def plain(x: Tensor, given: int = given) -> Tensor:
+            whole = x if given == 6 else torch.cat([x, x], dim=1)
+            return whole + block.block(whole)
+
+        same(block, plain, image(given, 5, 4), block)
+
+
+def test_gates_are_eq_8_and_9() -> None:
+    writing, response = GatedMemoryWriting(4, 3, 5).double(), GatedResponse(3).double()
+    words, pixels, other = (torch.randn(2, *shape, dtype=torch.float64) for shape in ((4, 6), (3, 5, 5), (3, 5, 5)))
+
+    def written(words: Tensor) -> Tensor:
+        memory, gate = writing(words, pixels)
+        return torch.cat([memory, gate], dim=1)
+
+    def eq_8(words: Tensor) -> Tensor:
+        average = pixels.mean((2, 3))
+        gate = torch.sigmoid(writing.A(words.transpose(1, 2)) + writing.B(average)[:, None]).transpose(1, 2)
+        of_image = writing.M_r(average[:, :, None])
+        return torch.cat([writing.M_w(words) * gate + of_image * (1 - gate), gate], dim=1)
+
+    same(written, eq_8, words.requires_grad_(), writing)
+
+    def eq_9(memory: Tensor) -> Tensor:
+        gate = torch.sigmoid(response.gate(torch.cat([pixels, memory], dim=1)))
+        return memory * gate + pixels * (1 - gate)
+
+    same(lambda memory: response(memory, pixels)[0], eq_9, other.requires_grad_(), response)
+
+
 def test_upsamplings_weights_keep_their_names() -> None:
-    assert {name for name, _ in Upsample(4, 2).named_parameters()} == {"1.weight", "2.weight", "2.bias"}
+    names = {"1.weight", "2.weight", "2.bias"}
+    moments = {"2.running_mean", "2.running_var", "2.num_batches_tracked"}
+    assert {name for name, _ in Upsample(4, 2).named_parameters()} == names
+    assert Upsample(4, 2).state_dict().keys() == names | moments
 
 
 def test_spectral_norm_is_the_weight_over_the_vectors_sigma() -> None:

@@ -5,7 +5,9 @@ import math
 import torch
 import torch.nn.functional as F
 
-from dmgan.training.matching import sentence_matching_loss, word_matching_loss, word_scores
+from dmgan.training.engine import finite_numbers
+from dmgan.training.gan import told_apart
+from dmgan.training.matching import matching_loss, sentence_matching_loss, word_matching_loss, word_scores
 from dmgan.training.objectives import conditioning_loss, discriminator_loss, generator_loss
 
 B, C, T, R = 3, 4, 5, 6
@@ -80,3 +82,44 @@ def test_the_conditioning_loss_is_the_divergence_from_the_standard_normal() -> N
     normal = torch.distributions.Normal(mu, (0.5 * logvar).exp())
     expected = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).mean()
     torch.testing.assert_close(conditioning_loss(mu, logvar), expected)
+
+
+def _same(ours: torch.Tensor, plain: torch.Tensor, inputs: list[torch.Tensor]) -> None:
+    """Equal values and gradients in double precision."""
+    torch.testing.assert_close(ours, plain, rtol=1e-13, atol=1e-13)
+    weights = torch.arange(1.0, ours.numel() + 1, dtype=ours.dtype).view(ours.shape)
+    found, expected = (torch.autograd.grad((weights * x).sum(), inputs, retain_graph=True) for x in (ours, plain))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_both_directions_of_several_matrices_are_torchs_cross_entropy() -> None:
+    torch.manual_seed(0)
+    scores = (10 * torch.randn(2, 4, 4, dtype=torch.float64)).requires_grad_()
+    target, classes = torch.arange(4), torch.tensor([3, 1, 3, 3])
+    same = (classes[:, None] == classes[None]) & ~torch.eye(4, dtype=torch.bool)
+    for given, seen in ((None, scores), (classes, scores.masked_fill(same, float("-inf")))):
+        pairs = [[F.cross_entropy(each, target), F.cross_entropy(each.t(), target)] for each in seen]
+        _same(matching_loss(scores, given), torch.stack([torch.stack(pair) for pair in pairs]), [scores])
+
+
+def test_the_adversarial_losses_are_those_of_each_term_alone() -> None:
+    torch.manual_seed(0)
+    sizes = (5, 5, 5, 5, 4)
+    logits = [(10 * torch.randn(3, n, dtype=torch.float64)).requires_grad_() for n in sizes]
+    real, fake = ([-F.logsigmoid(sign * x).mean(-1) for x in logits] for sign in (1, -1))
+    four = (real[0] + real[1] + fake[2] + fake[3]) / 2
+    _same(discriminator_loss(*logits[:4]), four, logits[:4])
+    five = (real[0] + real[1]) / 2 + (fake[2] + fake[3] + 0.75 * fake[4]) / 3
+    _same(discriminator_loss(*logits, 0.75), five, logits)
+    _same(generator_loss(*logits[:2], 0.5), (real[0] + real[1]) / 2, logits[:2])
+
+
+def test_the_share_told_apart() -> None:
+    real = torch.tensor([[1.0, -1.0, 2.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    fake = torch.tensor([[-1.0, 1.0, 0.0, 1.0], [-1.0, -1.0, -1.0, -1.0]])
+    torch.testing.assert_close(told_apart(real, fake), torch.tensor([3 / 8, 1.0]))
+
+
+def test_what_is_finite() -> None:
+    values = torch.tensor([0.0, -0.0, 3e38, -1e-45, float("inf"), float("-inf"), float("nan")])
+    assert finite_numbers(values).tolist() == values.isfinite().tolist()
