@@ -173,6 +173,7 @@ def evaluate_stage(
     """Score the run's generator, or those of its checkpoints at `steps`; `save_images` gets the generated images."""
     from cluster.evaluation.candidate import candidate, current_evaluation
     from cluster.evaluation.evaluate import evaluate, write_evaluation
+    from dmgan.evaluation.evaluator import UnseenCaptions
 
     make_judge(config, run, lambda chosen, judge: training_stages(chosen, judge, until="pretrain"))
     wanted: Sequence[int | None] = steps or [None]
@@ -182,7 +183,8 @@ def evaluate_stage(
         if evaluation is not None and evaluation.checksum == candidates[0].checksum:
             say("evaluate", "done already")
             return
-    own, changed = protocol_numbers(config.evaluate), departures(config)
+    own = protocol_numbers(config.evaluate, UnseenCaptions(config.data.url, config.evaluate.seed).distractors)
+    changed = departures(config, own)
     protocol = config.evaluate.protocol + (f" with {', '.join(changed)}" if changed else "")
     say("evaluate", f"{own.images} images from unseen captions, protocol {protocol}")
     if cut := check_captions(config, SPLIT, run.read_tokenizer(config), run.path("vocabulary.json")):
