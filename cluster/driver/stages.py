@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from cluster.driver.captions import check_captions, check_samples, pretraining_tokenizer
+from cluster.driver.captions import check_captions, check_samples, pretraining_tokenizer, sides_note
 from cluster.driver.checks import TRAINING
 from cluster.driver.failures import reason_of, workers_as_one_line
 from cluster.driver.fit import fit
@@ -162,8 +162,9 @@ def _encoders(config: Config, run: Run, manifest: Manifest) -> bool:
     else:
         run.save_encoders(origin.load_encoders(config), tokenizer)
         say("pretrain", f"encoders taken from {origin.url}")
-    if cut:
-        print(f"      note: {cut}", flush=True)
+    for note in (cut, sides_note(config)):
+        if note:
+            print(f"      note: {note}", flush=True)
     return origin is not None
 
 
