@@ -137,7 +137,7 @@ def choose(dataset: Dataset, machine: Machine, given: Config, asked: set[str]) -
     workers = given.train.workers if "train.workers" in asked else _workers(dataset, machine)
     choice.values.update(_division(dataset, machine, choice.preset, workers))
     if machine.kind == "CPU" and choice.preset == "small":
-        reason = "on processors alone, for a first result; more goes on from there with --set"
+        reason = "on processors alone, for a first result"
         choice.values.update({key: (steps, reason) for key, steps in _STEPS.items()})
     if choice.preset != "small" and given.evaluate.features_weights is None:
         choice.values["evaluate.features"] = "damsm", "evaluate.features_weights is not set"
