@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 
 from datasets.manifest import SPLIT_NAMES
@@ -10,8 +11,9 @@ from dmgan.model.text_encoders import learn_tokenizer, text_encoders
 from dmgan.model.tokenizers import Tokenizer, captions_of
 from dmgan.runs.run import Run
 
-__all__ = ["check_captions", "check_samples", "pretraining_tokenizer"]
+__all__ = ["check_captions", "check_samples", "pretraining_tokenizer", "sided_captions", "sides_note"]
 
+_SIDES = re.compile(r"\b(left|right)(most|wards?)?\b", re.IGNORECASE)
 _CHECKED = 200_000  # captions; images are stored in a random order
 
 
@@ -46,6 +48,27 @@ def check_captions(config: Config, split: str, tokenizer: Tokenizer, whose: str)
     said = f"the first {captions}" if captions == _CHECKED else f"{captions}"
     kept = "random" if split == "train" else "the first"
     return f"{key}={limit}: {cut} of {said} {SPLIT_NAMES[split]} captions have more tokens; {kept} ones are kept"
+
+
+def sided_captions(config: Config) -> tuple[int, int]:
+    """How many training captions say left or right in English, of how many; the first ones of a large dataset."""
+    sided = captions = 0
+    for caption in islice(captions_of(config.data.url, "train"), _CHECKED):
+        captions, sided = captions + 1, sided + (_SIDES.search(caption) is not None)
+    return sided, captions
+
+
+def sides_note(config: Config) -> str | None:
+    """What mirrored images do to captions that say left or right, in a line, where there are any."""
+    if not config.data.mirror:
+        return None
+    sided, captions = sided_captions(config)
+    if not sided:
+        return None
+    return (
+        f"data.mirror=true: {sided} of {captions} training captions say left or right, and half of the images are "
+        "mirrored, so that these captions are wrong of them; --set data.mirror=false leaves them as they are"
+    )
 
 
 def check_samples(config: Config, tokenizer: Tokenizer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterator, Set
 from importlib.util import find_spec
 
@@ -12,11 +11,11 @@ from cluster.driver.resources import ClusterError
 from cluster.driver.submitted import INSTALL
 from cluster.worker.planned import planned_steps
 from datasets import storage
-from datasets.captions import load_captions
 from datasets.errors import UserError
 from datasets.manifest import Manifest, check_shards, load_manifest
 from datasets.vocabulary import Vocabulary
 from dmgan.config import Config, ConfigError
+from dmgan.evaluation.evaluator import UnseenCaptions
 from dmgan.evaluation.protocol import SPLIT, protocol_numbers
 from dmgan.model.tokenizers import check_vocabulary
 from dmgan.runs.run import Run
@@ -75,16 +74,21 @@ def _evaluation_problems(config: Config, manifest: Manifest) -> Iterator[UserErr
         )
         return
     try:
-        entries = load_captions(config.data.url, SPLIT, manifest)
+        there = UnseenCaptions(config.data.url, config.evaluate.seed).distractors
     except UserError as error:
         yield error
         return
-    counts = Counter(entry.class_id for entry in entries for _ in entry.captions)
-    others, wanted = sum(counts.values()) - max(counts.values()), protocol_numbers(config.evaluate).distractors
-    if others < wanted:
+    wanted = protocol_numbers(config.evaluate, there).distractors
+    if not there:
         yield ConfigError(
-            f"evaluate.distractors={wanted}: {config.data.url} has only {others} test captions of "
-            "other classes for some images"
+            f"evaluate.enabled={str(config.evaluate.enabled).lower()}: {config.data.url} has for some test images no "
+            "test caption of another class that says something else, which R-precision compares with; train with "
+            "evaluate.enabled=false, or pack it again with more test images, such as --set test_share=0.2"
+        )
+    elif there < wanted:
+        yield ConfigError(
+            f"evaluate.distractors={wanted}: {config.data.url} has only {there} test captions of "
+            "other classes for some images; expected at most that, or unset"
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from cluster.driver.captions import check_captions, check_samples, pretraining_tokenizer
+from cluster.driver.captions import check_captions, check_samples, pretraining_tokenizer, sides_note
 from cluster.driver.checks import TRAINING
 from cluster.driver.failures import reason_of, workers_as_one_line
 from cluster.driver.fit import fit
@@ -169,8 +169,9 @@ def _encoders(config: Config, run: Run, manifest: Manifest) -> bool:
     else:
         run.save_encoders(origin.load_encoders(config), tokenizer)
         say("pretrain", f"encoders taken from {origin.url}")
-    if cut:
-        print(f"      note: {cut}", flush=True)
+    for note in (cut, sides_note(config)):
+        if note:
+            print(f"      note: {note}", flush=True)
     return origin is not None
 
 
@@ -180,6 +181,7 @@ def evaluate_stage(
     """Score the run's generator, or those of its checkpoints at `steps`; `save_images` gets the generated images."""
     from cluster.evaluation.candidate import candidate, current_evaluation
     from cluster.evaluation.evaluate import evaluate, write_evaluation
+    from dmgan.evaluation.evaluator import UnseenCaptions
 
     make_judge(config, run, lambda chosen, judge: training_stages(chosen, judge, until="pretrain"))
     wanted: Sequence[int | None] = steps or [None]
@@ -189,7 +191,8 @@ def evaluate_stage(
         if evaluation is not None and evaluation.checksum == candidates[0].checksum:
             say("evaluate", "done already")
             return
-    own, changed = protocol_numbers(config.evaluate), departures(config)
+    own = protocol_numbers(config.evaluate, UnseenCaptions(config.data.url, config.evaluate.seed).distractors)
+    changed = departures(config, own)
     protocol = config.evaluate.protocol + (f" with {', '.join(changed)}" if changed else "")
     say("evaluate", f"{own.images} images from unseen captions, protocol {protocol}")
     if cut := check_captions(config, SPLIT, run.read_tokenizer(config), run.path("vocabulary.json")):

@@ -21,7 +21,7 @@ from dmgan.evaluation.evaluator import UnseenCaptions
 from dmgan.evaluation.features import describe_extractor
 from dmgan.evaluation.metrics import Settings, Sums
 from dmgan.evaluation.metrics.fid import read_moments
-from dmgan.evaluation.protocol import SPLIT, describe, settings
+from dmgan.evaluation.protocol import SPLIT, describe, fewer_distractors, settings
 from dmgan.evaluation.record import ClassScore, Evaluation, Extreme
 from dmgan.evaluation.sums import PartSums, caveats, ceilings, confusions, scores, to_bytes
 from dmgan.pixels import png
@@ -55,7 +55,8 @@ def evaluate(config: Config, run: Run, chosen: Candidate | None = None, save_ima
     started = time.monotonic()
     chosen = chosen or candidate(config, run)
     manifest, _ = load_manifest(config.data.url)
-    whole = settings(config, manifest.name)
+    captions = UnseenCaptions(config.data.url, config.evaluate.seed)
+    whole = settings(config, manifest.name, captions.distractors)
     protocol = _protocol(config, manifest, whole, chosen)
     folder = f"evaluations/parts-{_hash([chosen.checksum, save_images])}"
     team = Team(config, run, chosen.generator, whole, save_images)
@@ -63,7 +64,6 @@ def evaluate(config: Config, run: Run, chosen: Candidate | None = None, save_ima
         real = _real(config, run, manifest, protocol, team, folder)
         generated = team.total(tasks("generated", whole.numbers.images, config.evaluate.batch_size, folder))
         values = scores(generated, real, whole)
-        captions = UnseenCaptions(config.data.url, config.evaluate.seed)
         extremes = _extremes(run, chosen, generated["r_precision"], captions, team)
     finally:
         team.dismiss()
@@ -85,7 +85,7 @@ def evaluate(config: Config, run: Run, chosen: Candidate | None = None, save_ima
                 label: {"labels": list(found.labels), "counts": found.counts.tolist()}
                 for label, found in confusions(generated, whole).items()
             },
-            "caveats": caveats(generated, real, whole),
+            "caveats": [*fewer_distractors(whole), *caveats(generated, real, whole)],
             "seconds": round(time.monotonic() - started, 1),
         }
     )

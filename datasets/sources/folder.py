@@ -6,7 +6,7 @@ SOURCE/captions.csv       columns image,caption; an image may have several rows;
 Optional keys or columns: split (train, test or validation), class (any name), box (x, y, width, height in pixels; in a
 CSV with spaces between). `file_name` and `text` do for image and caption, and `caption_column` names another; the table
 may be called metadata.jsonl or metadata.csv too. Without a split, the packing draws one; without a class, every image
-is a class of its own.
+is a class of its own. A class is for images whose captions fit one another's (docs/data.md, "What a class is for").
 """
 
 from __future__ import annotations

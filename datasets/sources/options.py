@@ -29,7 +29,9 @@ class PackOptions(BaseModel):
     captions: str | None = Field(None, description="name of the table or JSON of captions under SOURCE")
     caption_column: str | None = Field(None, description="column of captions of a table or Parquet file")
     image_column: str | None = Field(None, description="column of images or their names")
-    class_folders: bool = Field(True, description="imagefolder: sub-folders of images are classes")
+    class_folders: bool = Field(
+        True, description="imagefolder: sub-folders of images are classes (docs/data.md: what a class is for)"
+    )
     test_share: float = Field(0.1, gt=0, lt=1, description="share of test images among those without a split")
     plugins: tuple[str, ...] = Field((), description="Python modules whose import registers further formats")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from cluster.driver.submitted import INSTALL, output_folder
 from datasets import storage
 from datasets.errors import UserError
-from dmgan.config import Config, ConfigError, SourcedConfig, absolute_paths, load_sourced, presets
+from dmgan.config import AUTO, Config, ConfigError, SourcedConfig, absolute_paths, load_sourced, presets
 from dmgan.runs.catalog import existing
 from dmgan.runs.folder import RunFolder, check_name
 
@@ -60,7 +60,8 @@ def installed() -> Iterator[None]:
 
 def on_a_run(parser: argparse.ArgumentParser) -> None:
     """The flags of every command that works on a run."""
-    parser.add_argument("--config", metavar="NAME_OR_FILE", help=f"a preset ({', '.join(presets())}) or a YAML file")
+    text = f"a preset ({', '.join(presets())}), a YAML file, or {AUTO}: what fits data.url and this machine"
+    parser.add_argument("--config", metavar="NAME_OR_FILE", help=text)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key; repeatable")
     storage_flag(parser)
     parser.add_argument("--name", metavar="RUN", help="run name (default: the configuration's); resumes if it exists")
@@ -106,8 +107,14 @@ def check_no_sweep(run: RunFolder) -> None:
 
 
 def configuration(options: argparse.Namespace, run: RunFolder) -> Config:
-    """--config, else the run's own, else the default preset; then --set and the flags that stand for a key."""
-    return absolute_paths(sourced_configuration(options, run).config)
+    """--config, else the run's own, else the default preset; then --set and the flags that stand for a key.
+
+    Says what `--config auto` chose. Raises ConfigError.
+    """
+    sourced = sourced_configuration(options, run)
+    for note in sourced.notes:
+        print(f"{AUTO}      {note}", flush=True)
+    return absolute_paths(sourced.config)
 
 
 def sourced_configuration(options: argparse.Namespace, run: RunFolder) -> SourcedConfig:
@@ -117,6 +124,11 @@ def sourced_configuration(options: argparse.Namespace, run: RunFolder) -> Source
         flags["train.workers"] = ("--workers", options.workers)
     if getattr(options, "trials", None) is not None:
         flags["tune.trials"] = ("--trials", options.trials)
+    if options.config == AUTO:
+        from dmgan.cli.automatic import automatic_configuration  # it reads the dataset
+
+        with installed():
+            return automatic_configuration(run, options.set, flags)
     own = options.config is None and run.has("run.yaml")
     base = run.read_config() if own else options.config
     return load_sourced(base, options.set, flags, called=run.path("run.yaml"))

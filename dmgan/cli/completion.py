@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from datasets.errors import UserError
 from dmgan.cli.command import runs_url
-from dmgan.config import known_keys, presets
+from dmgan.config import AUTO, known_keys, presets
 from dmgan.runs.catalog import names_of
 
 __all__ = ["complete"]
@@ -52,7 +52,7 @@ def _presets(prefix: str, **options: object) -> list[str]:
     from argcomplete.completers import FilesCompleter
 
     files: list[str] = FilesCompleter(("yaml", "yml"))(prefix, **options)
-    return [*presets(), *files]
+    return [AUTO, *presets(), *files]
 
 
 _COMPLETERS: dict[str, Callable[..., list[str]]] = {

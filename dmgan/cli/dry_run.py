@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+from cluster.driver.captions import sides_note
 from cluster.driver.checks import TRAINING, name_problems
 from cluster.driver.machine import devices, kind_of_device, memory_bytes
 from cluster.driver.preflight import dataset_problems, start_problems, wants_server
@@ -47,6 +48,8 @@ def _plan(config: Config, run: Run, stages: Set[str], manifest: Manifest | None)
     where = f"goes on, trained to step {trained}" if trained else "goes on" if run.has("run.yaml") else "new"
     yield "run", f"{run.url}: {where}"
     yield "dataset", _dataset(config, run, manifest)
+    if manifest is not None and "train" in manifest.splits and stages & TRAINING and (note := sides_note(config)):
+        yield "note", note
     if "pretrain" in stages:
         encoders = "done already" if has_encoders else _training(config, run, "pretrain", manifest)
         taken = config.pretrain.encoders is not None and not has_encoders

@@ -7,9 +7,11 @@ from dmgan.config.cluster import Checkpoint, DeepSpeed
 from dmgan.config.data import Data
 from dmgan.config.evaluation import Evaluate
 from dmgan.config.load import (
+    AUTO,
     ConfigError,
     SourcedConfig,
     absolute_paths,
+    load_chosen,
     load_config,
     load_sourced,
     parse_config,
@@ -25,6 +27,7 @@ from dmgan.config.training import Objective, Optimizer, Pretrain, Samples, Train
 from dmgan.config.tune import Tune
 
 __all__ = [
+    "AUTO",
     "Checkpoint",
     "Config",
     "ConfigError",
@@ -44,6 +47,7 @@ __all__ = [
     "absolute_paths",
     "keys_with",
     "known_keys",
+    "load_chosen",
     "load_config",
     "load_sourced",
     "parse_config",

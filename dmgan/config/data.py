@@ -21,7 +21,8 @@ class Data(Section):
     )
     mirror: bool = key(
         True,
-        "whether half of the training images are mirrored, which makes left right in captions that say it",
+        "whether half of the images are mirrored in pre-training and training; false for letters, flags and captions "
+        "that say left or right, of which the start says how many there are",
         "fixed",
     )
     local_s3: bool = key(False, "whether a local S3 server is started without AWS_ENDPOINT_URL", "not searched")

@@ -21,7 +21,12 @@ class Evaluate(Section):
         "paper", "preset for the evaluation settings left unset below (dmgan/evaluation/protocol.py)", "scores"
     )
     images: Annotated[int, Field(ge=2)] | None = key(None, "images generated from test captions", "scores")
-    distractors: Positive | None = key(None, "mismatching captions an image for R-precision", "scores")
+    distractors: Positive | None = key(
+        None,
+        "mismatching captions, of other classes, an image for R-precision; unset: the protocol's 99, or as many as the "
+        "test split has where it has fewer, which evaluation.json says",
+        "scores",
+    )
     folds: Positive | None = key(None, "parts of which R-precision's mean and deviation are given", "scores")
     splits: Positive | None = key(None, "parts of which IS's mean and deviation are given", "scores")
     batch_size: Positive = key(50, "images of a batch")

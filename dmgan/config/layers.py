@@ -12,7 +12,9 @@ from pathlib import Path
 from datasets.documents import exists, parse_yaml_with_lines, read_text, short
 from datasets.errors import UserError
 
-__all__ = ["ConfigError", "Layers", "Origin", "presets", "read_layers"]
+__all__ = ["AUTO", "ConfigError", "Layers", "Origin", "presets", "read_layers"]
+
+AUTO = "auto"  # in place of a preset, what `dmgan.cli.automatic` chooses
 
 _PRESETS = Path(__file__).parent / "presets"
 _DEEPEST = 10  # presets that start from one another
@@ -112,6 +114,8 @@ def _document(name: str) -> tuple[str, dict[str, object], dict[str, int]]:
         path = _PRESETS / f"{name}.yaml"
         tree, _ = parse_yaml_with_lines(read_text(path, error_type=ConfigError), str(path), ConfigError)
         return f"preset {name}", _sections(tree, str(path)), {}
+    if name == AUTO:
+        raise ConfigError(f"--config {AUTO}: is for commands of dmgan.launch alone; expected a preset or a file")
     if "://" in name:
         from datasets import storage  # with it comes what reaches buckets, which few configurations need
 

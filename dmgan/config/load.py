@@ -14,13 +14,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from datasets.documents import parse_yaml, short
-from dmgan.config.layers import ConfigError, Layers, Origin, draw_at_own_url, presets, read_layers
+from dmgan.config.layers import AUTO, ConfigError, Layers, Origin, draw_at_own_url, presets, read_layers
 from dmgan.config.schema import Config, keys_with, known_keys
 
 __all__ = [
+    "AUTO",
     "ConfigError",
     "SourcedConfig",
     "absolute_paths",
+    "load_chosen",
     "load_config",
     "load_sourced",
     "parse_config",
@@ -38,6 +40,7 @@ class SourcedConfig:
 
     config: Config
     sources: dict[str, str]  # of every key
+    notes: tuple[str, ...] = ()  # what people are to know of how it came about, a line each
 
 
 def load_config(name_or_path: str | Path | Config | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -63,6 +66,37 @@ def load_sourced(
         layers.put(name_or_path.model_dump(), Origin(called))
     else:
         layers = read_layers(name_or_path or DEFAULT_PRESET)
+    return _with_flags(layers, overrides, flags)
+
+
+def load_chosen(
+    preset: str,
+    reason: str,
+    values: Mapping[str, tuple[object, str]],
+    overrides: Iterable[str],
+    flags: Mapping[str, tuple[str, object]],
+) -> SourcedConfig:
+    """A preset that was chosen for a `reason`, over it `values` of keys with theirs, over these what was asked for.
+
+    Notes say what was chosen and stands. Raises ConfigError.
+    """
+    layers = read_layers(preset)
+    for key, (value, why) in values.items():
+        layers.assign(key, value, Origin(f"{AUTO}: {why}"))
+    found = _with_flags(layers, overrides, flags)
+    stands = [key for key in values if found.sources[key].startswith(f"{AUTO}: ")]
+    notes = [f"{key}={_shown(found.config.value(key))}: {values[key][1]}" for key in stands]
+    return SourcedConfig(found.config, found.sources, (f"preset {preset}: {reason}", *notes))
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _with_flags(
+    layers: Layers, overrides: Iterable[str], flags: Mapping[str, tuple[str, object]] | None
+) -> SourcedConfig:
+    """The configuration of layers, --set and flags. Raises ConfigError."""
     url, asked = layers.value("data", "url"), False
     for assignment in overrides:
         key, value = _assignment(assignment)

@@ -29,7 +29,7 @@ class Objective(Section):
         "mean", "reduction of Eq. 13 over dimensions: the divergence is their sum, the released code takes the mean"
     )
     mismatched_pairs: bool = key(
-        False, "whether D also sees real images with wrong sentences, as released (not in Eq. 12)"
+        False, "whether D also sees real images with wrong sentences, of whatever class, as released (not in Eq. 12)"
     )
     one_forward: bool = key(
         True,
@@ -39,7 +39,9 @@ class Objective(Section):
         "average", "filter that makes real images smaller: mean of pixels, or Pillow's bilinear one as released"
     )
     negatives: Literal["global", "local"] = key(
-        "global", "DAMSM's mismatching captions: those of all workers' batches, or of each alone", "encoders"
+        "global",
+        "DAMSM's mismatching captions, those of other classes: of all workers' batches, or of each alone",
+        "encoders",
     )
     mismatches: Literal["global", "local"] = key(
         "global", "mismatched pairs: across all workers' batches, or within each alone"

@@ -22,7 +22,7 @@ from dmgan.drawing.request import normal_draws
 from dmgan.evaluation.features import DAMSM, DamsmFeatures, FidelityFeatures
 from dmgan.evaluation.judges import OWN, DamsmJudge, judges_of
 from dmgan.evaluation.metrics import Part, Ranked
-from dmgan.evaluation.metrics.r_precision import Distractors, matching_scores
+from dmgan.evaluation.metrics.r_precision import Distractors, available_distractors, matching_scores
 from dmgan.evaluation.protocol import SPLIT, settings, wanted_metrics
 from dmgan.evaluation.sums import PartSums
 from dmgan.model.generator import Generator
@@ -47,10 +47,19 @@ class UnseenCaptions:
         self.classes = np.array([entry.class_id for entry in entries for _ in entry.captions])
         self._order = np.random.default_rng([seed, 1]).permutation(len(self.texts))
         self.class_names = {entry.class_id: entry.class_name for entry in entries}
+        # Captions that say the same are encoded once.
+        self.distinct_texts = list(dict.fromkeys(self.texts))
+        where = {text: i for i, text in enumerate(self.distinct_texts)}
+        self.distinct = np.array([where[text] for text in self.texts])  # of each caption its distinct text
 
     def of(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """The numbers of the captions of images `indices`: all in an order drawn by the seed, again and again."""
         return self._order[np.asarray(indices) % len(self._order)]
+
+    @property
+    def distractors(self) -> int:
+        """The most mismatching captions that every image can be compared with."""
+        return available_distractors(self.classes, self.distinct)
 
     @property
     def images(self) -> int:
@@ -69,12 +78,9 @@ class CaptionEncoder:
     def __init__(self, config: Config, run: Run, device: torch.device) -> None:
         self.config, self.device = config, device
         manifest, _ = load_manifest(config.data.url)
-        self.settings = settings(config, manifest.name)
         self.captions = UnseenCaptions(config.data.url, config.evaluate.seed)
-        # Captions that say the same are encoded once.
-        texts = list(dict.fromkeys(self.captions.texts))
-        where = {text: i for i, text in enumerate(texts)}
-        self.distinct = np.array([where[text] for text in self.captions.texts])  # of each caption its distinct text
+        self.settings = settings(config, manifest.name, self.captions.distractors)
+        texts, self.distinct = self.captions.distinct_texts, self.captions.distinct
         self.own = DamsmJudge(
             run.load_encoders(config), run.read_tokenizer(config), texts, config.evaluate.max_words, device
         )

@@ -25,6 +25,7 @@ __all__ = [
     "departures",
     "describe",
     "differences",
+    "fewer_distractors",
     "protocol_numbers",
     "settings",
     "wanted_metrics",
@@ -36,15 +37,20 @@ SPLIT = "test"
 PROTOCOLS = {"paper": Numbers(30000, 99, 10, 10), "quick": Numbers(1000, 99, 10, 10)}
 
 
-def protocol_numbers(options: Evaluate) -> Numbers:
-    """Those that are set, and the rest of the protocol named."""
+def protocol_numbers(options: Evaluate, distractors: int | None = None) -> Numbers:
+    """Those that are set, and the rest of the protocol named.
+
+    With the number of `distractors` that the test split has, no more of them than that, unless the key is set.
+    """
     named = asdict(PROTOCOLS[options.protocol])
+    if distractors is not None:
+        named["distractors"] = min(named["distractors"], distractors)
     return Numbers(**{key: value if (own := getattr(options, key)) is None else own for key, value in named.items()})
 
 
-def settings(config: Config, dataset: str) -> Settings:
-    """What metrics depend on, of a configuration and the name of the dataset."""
-    return Settings(config.evaluate, protocol_numbers(config.evaluate), dataset)
+def settings(config: Config, dataset: str, distractors: int | None = None) -> Settings:
+    """What metrics depend on: a configuration, the dataset's name and the `distractors` that its test split has."""
+    return Settings(config.evaluate, protocol_numbers(config.evaluate, distractors), dataset)
 
 
 def wanted_metrics(chosen: Settings) -> dict[str, Metric]:
@@ -76,10 +82,24 @@ def checksum(
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
 
 
-def departures(config: Config, extractor: dict[str, object] | None = None) -> list[str]:
-    """In what an evaluation differs from the protocol it names, its extractor included where it is described."""
+def fewer_distractors(chosen: Settings) -> list[str]:
+    """What whoever reads R-precision must know where the test split has fewer distractors than the protocol asks."""
+    wanted, there = protocol_numbers(chosen.options).distractors, chosen.numbers.distractors
+    if there >= wanted:
+        return []
+    return [
+        f"R-precision is against {there} mismatching captions an image, all that the test split has, not {wanted}: "
+        f"chance is {100 / (there + 1):.1f} %, not {100 / (wanted + 1):.1f} %"
+    ]
+
+
+def departures(config: Config, numbers: Numbers | None = None, extractor: dict[str, object] | None = None) -> list[str]:
+    """In what an evaluation with these `numbers` differs from the protocol it names.
+
+    `numbers` are by default what the configuration asks for; the extractor counts where it is described.
+    """
     options = config.evaluate
-    named, own = asdict(PROTOCOLS[options.protocol]), asdict(protocol_numbers(options))
+    named, own = asdict(PROTOCOLS[options.protocol]), asdict(numbers or protocol_numbers(options))
     found = [f"{key} {own[key]:,}, not {value:,}" for key, value in named.items() if own[key] != value]
     if options.protocol == "paper":
         expected = {
@@ -105,7 +125,7 @@ def describe(
     judges_sha256: Mapping[str, str | None] | None = None,
 ) -> dict[str, object]:
     """The whole protocol, as it is written beside the scores."""
-    options, own, changed = config.evaluate, chosen.numbers, departures(config, extractor)
+    options, own, changed = config.evaluate, chosen.numbers, departures(config, chosen.numbers, extractor)
     of_metrics = [metric.protocol(chosen) for metric in wanted_metrics(chosen).values()]
     return {
         "name": f"{options.protocol}, changed" if changed else options.protocol,

@@ -13,7 +13,7 @@ from dmgan.evaluation.metrics.folds import fold_of
 from dmgan.evaluation.metrics.metric import Metric, Part, Score, Settings, Sums, Value, metrics
 from dmgan.seeds import random_integers
 
-__all__ = ["Distractors", "FoldCounts", "RPrecision", "matching_scores"]
+__all__ = ["Distractors", "FoldCounts", "RPrecision", "available_distractors", "matching_scores"]
 
 
 class Distractors:
@@ -62,13 +62,32 @@ class Distractors:
         others = len(self._sorted) - own
         if len(others) and others.min() < self._count:
             raise ValueError(f"R-precision needs {self._count} captions of other classes, the split has {others.min()}")
-        pairs = np.searchsorted(self._pairs, classes.astype(np.int64) * len(self._said) + texts)
-        different = others - (self._said[texts] - self._said_by_class[pairs])
+        different = self._different(classes, texts, own)
         if len(different) and different.min() < self._count:
             raise ValueError(
                 f"R-precision needs {self._count} captions of other classes that do not say what an image's own does, "
                 f"the split has {different.min()} for one of them"
             )
+
+    def _different(self, classes: np.ndarray, texts: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """How many captions of other classes do not say what these say; `own` are the captions of their classes."""
+        pairs = np.searchsorted(self._pairs, classes.astype(np.int64) * len(self._said) + texts)
+        return len(self._sorted) - own - (self._said[texts] - self._said_by_class[pairs])
+
+    def most(self) -> int:
+        """How many distractors there are for the caption that has the fewest."""
+        classes, of_each = np.unique(self._sorted, return_counts=True)
+        pair_class, pair_text = np.divmod(self._pairs, len(self._said))
+        own = of_each[np.searchsorted(classes, pair_class)]
+        return int(self._different(pair_class, pair_text, own).min())
+
+
+def available_distractors(classes: np.ndarray, texts: np.ndarray) -> int:
+    """How many distractors the caption that has the fewest can have: captions of other classes that say something else.
+
+    `classes` and `texts` (captions,): the class of every caption, and a number for what it says.
+    """
+    return Distractors(classes, texts, count=0, seed=0).most()
 
 
 def _repeated(rows: np.ndarray) -> np.ndarray:

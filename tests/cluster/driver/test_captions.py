@@ -3,9 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from cluster.driver.captions import check_captions, pretraining_tokenizer
+from cluster.driver.captions import check_captions, pretraining_tokenizer, sides_note
 from datasets.manifest import Manifest, load_manifest
+from datasets.packing.command import read_source
+from datasets.packing.pack import PackOptions, pack
 from dmgan.config import ConfigError, load_config
 from dmgan.model.tokenizers import captions_of, learn_tokenizer
 from dmgan.runs.run import Run
@@ -45,3 +48,20 @@ def test_pretraining_that_goes_on_keeps_its_tokenizer(packed: tuple[str, Manifes
     (tmp_path / "checkpoints").mkdir()
     kept, _ = pretraining_tokenizer(config, run)
     assert kept.to_json() == before.to_json()
+
+
+def test_mirrored_captions_that_say_left_or_right_are_counted(packed: tuple[str, Manifest], tmp_path: Path) -> None:
+    said = ["a ball left of a box", "the rightmost ring", "A Box On The RIGHT", "a bright light that is upright"]
+    rows = [(caption, "train") for caption in said] + [("the left of a test image", "test")]
+    lines = ["image,caption,split"]
+    for number, (caption, split) in enumerate(rows):
+        Image.new("RGB", (32, 32), (60 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{caption},{split}")
+    (tmp_path / "captions.csv").write_text("\n".join(lines))
+    url, options = str(tmp_path / "packed"), PackOptions(resolution=16, processes=1)
+    pack(read_source("folder", str(tmp_path), options), url, options, progress=False)
+    note = sides_note(load_config("small", [f"data.url={url}"]))
+    training = load_manifest(url)[0].split("train").captions
+    assert training == 4 and note is not None and note.startswith("data.mirror=true: 3 of 4 training captions say left")
+    assert sides_note(load_config("small", [f"data.url={url}", "data.mirror=false"])) is None
+    assert sides_note(load_config(None, [f"data.url={packed[0]}"])) is None  # birds have no sides

@@ -8,10 +8,14 @@ import torch
 from safetensors import SafetensorError
 
 from datasets.manifest import Manifest
+from datasets.packing.pack import PackOptions, pack
+from datasets.sources import cub
 from dmgan.config import ConfigError, load_config
 from dmgan.evaluation.evaluator import CaptionEncoder, Evaluator, UnseenCaptions
+from dmgan.evaluation.protocol import describe, fewer_distractors
 from dmgan.evaluation.sums import PartSums, added, from_bytes, scores, to_bytes
 from dmgan.runs.run import Run
+from tests.conftest import write_small_cub
 
 
 def evaluator(untrained: tuple[Run, list[str]], *more: str) -> Evaluator:
@@ -67,6 +71,26 @@ def test_sums_are_written_and_read(untrained: tuple[Run, list[str]]) -> None:
     assert_same(again[0], whole)
     with pytest.raises((ValueError, SafetensorError)):
         from_bytes(to_bytes(real)[:100], made.settings)
+
+
+def test_a_small_test_split_has_fewer_distractors_and_says_so(untrained: tuple[Run, list[str]], tmp_path: Path) -> None:
+    write_small_cub(tmp_path / "cub", train=3, test=2, images=1)  # ten captions of each of two test classes
+    url = str(tmp_path / "packed")
+    pack(cub.read(tmp_path / "cub", "two"), url, PackOptions(resolution=64, processes=1), progress=False)
+    there = UnseenCaptions(url, seed=0).distractors
+    made = evaluator(untrained, f"data.url={url}")
+    assert 0 < there <= 10 and made.settings.numbers.distractors == there
+    assert made.score(0, 8)["r_precision"]["found"].shape == (8,)
+    protocol = describe(made.config, made.settings, {}, {}, "c", "e")
+    assert protocol["r_precision"] == {"r": 1, "distractors": there, "folds": 4}
+    assert f"distractors {there}, not 99" in str(protocol["departures"]) and protocol["name"] == "quick, changed"
+    assert fewer_distractors(made.settings) == [
+        f"R-precision is against {there} mismatching captions an image, all that the test split has, not 99: "
+        f"chance is {100 / (there + 1):.1f} %, not 1.0 %"
+    ]
+    assert fewer_distractors(evaluator(untrained).settings) == []
+    asked = evaluator(untrained, f"data.url={url}", "evaluate.distractors=5").settings
+    assert asked.numbers.distractors == 5 and fewer_distractors(asked) == []
 
 
 def test_every_caption_once_before_any_twice(packed: tuple[str, Manifest]) -> None:

@@ -11,7 +11,7 @@ from datasets.storage import StorageError
 from dmgan.evaluation.metrics.fid import FeatureSums, Moments, frechet_distance, read_moments
 from dmgan.evaluation.metrics.folds import fold_of
 from dmgan.evaluation.metrics.inception_score import InceptionSums
-from dmgan.evaluation.metrics.r_precision import Distractors, FoldCounts, matching_scores
+from dmgan.evaluation.metrics.r_precision import Distractors, FoldCounts, available_distractors, matching_scores
 
 
 def test_fid_is_torch_fidelitys_however_the_features_are_cut() -> None:
@@ -93,6 +93,21 @@ def test_distractors_never_say_what_the_own_caption_does() -> None:
         Distractors(classes, texts, 31, seed=0).of(np.arange(2), own[:2], own[:2])
     with pytest.raises(ValueError, match="99 captions of other classes, the split has 40"):
         Distractors(classes, np.arange(50), 99, seed=0).of(np.arange(1), own[:1], own[:1])
+
+
+def test_the_most_distractors_are_those_of_the_caption_that_has_the_fewest() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        classes, texts = rng.integers(0, 4, 30), rng.integers(0, 12, 30)
+        brute = min(int(((classes != classes[k]) & (texts != texts[k])).sum()) for k in range(30))
+        assert available_distractors(classes, texts) == brute
+        every = np.arange(30)
+        if brute:
+            found = Distractors(classes, texts, brute, seed=0).of(every, classes, texts)
+            assert found.shape == (30, brute)
+        with pytest.raises(ValueError, match=f"needs {brute + 1} captions of other classes"):
+            Distractors(classes, texts, brute + 1, seed=0).of(every, classes, texts)
+    assert available_distractors(np.zeros(5, int), np.arange(5)) == 0
 
 
 def test_every_caption_is_as_likely_a_distractor() -> None:
