@@ -88,7 +88,8 @@ class GatedMemoryWriting(nn.Module):
         average = image.detach().mean(dim=(2, 3))  # (B, N_r)
         gate = torch.sigmoid(self.A(words.transpose(1, 2)) + self.B(average)[:, None])  # (B, T, 1)
         gate = gate.transpose(1, 2)
-        return self.M_r(average[:, :, None]).lerp(self.M_w(words), gate), gate
+        image = self.M_r(average[:, :, None])
+        return image + (self.M_w(words) - image) * gate, gate
 
 
 class KeyValueRead(nn.Module):
@@ -151,7 +152,7 @@ class GatedResponse(nn.Module):
 
     def forward(self, memory: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         gate = torch.sigmoid(self.gate(torch.cat([image, memory], dim=1)))
-        return image.lerp(memory, gate), gate
+        return image + (memory - image) * gate, gate
 
 
 def _embedding(channels_in: int, channels_out: int) -> nn.Sequential:
