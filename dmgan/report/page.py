@@ -59,11 +59,12 @@ def _pictures(config: Config, run: Run, beside: Sequence[Run]) -> dict[str, obje
         samples = FixedSamples(run.load_encoders(config), run.read_tokenizer(config), captions, config)
         generator = run.load_generator()
         output, *others = (samples.output(generator, number) for number in range(NOISES + 1))
-        real, without = real_images(config, captions)
+        # What cannot be read, in a bucket after several attempts, is not tried again.
+        real, without = ([None] * len(captions), None) if missing is not None else real_images(config, captions)
         cards, words = sample_cards(samples, output, others, real), word_rows(samples, output)
         columns, problems = beside_columns(beside, samples, config.train.seed)
         notes += [*([without] if without is not None else []), *problems]
-    unseen = _overlap(config)
+    unseen = _overlap(config) if missing is None else None
     return {
         "shown": cards,
         "samples_of": _origin_of_samples(config, unseen is not None),

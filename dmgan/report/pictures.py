@@ -56,7 +56,7 @@ def fixed_captions(config: Config, run: Run) -> tuple[list[str], str | None]:
             captions, _ = _grid(run, step)
         except (UserError, ValueError):
             continue
-        return captions, f"The captions of the samples were read from samples/{_file(step)}: {reason}"
+        return captions, f"The captions are those of samples/{_file(step)}, and there are no real images: {reason}"
     return [], f"There are no samples, as their captions cannot be read: {reason}"
 
 
