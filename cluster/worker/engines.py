@@ -189,8 +189,10 @@ class DeepSpeedEngine:
     @torch.no_grad()
     def _load_weights(self, weights: dict[str, Tensor]) -> None:
         """Into the module and, where DeepSpeed has one, its float32 master copy."""
+        stored = self.module.state_dict().keys()
         for name, buffer in self.module.named_buffers():
-            buffer.copy_(weights[name])
+            if name in stored:  # others are constants, or made from weights that are frozen
+                buffer.copy_(weights[name])
         if self.zero_stage == 3:
             import deepspeed
             from deepspeed.utils import safe_set_local_fp32_param
