@@ -13,6 +13,7 @@ from cluster.worker.recorder import Recorder
 from dmgan.config import ConfigError, load_config
 from dmgan.runs.folder import RunFolder
 from dmgan.runs.loggers import Logger, MLflow, TensorBoard, WeightsAndBiases, loggers
+from dmgan.runs.loggers.logger import scalars
 from dmgan.runs.metrics import MetricsLine
 from dmgan.runs.run import Run
 
@@ -50,6 +51,17 @@ def told(kind: type[Logger], run: RunFolder) -> None:
     scored = kind(run, "evaluate", 0)
     scored.scores({"fid": 12.5, "r_precision": 0.4}, 4)
     scored.close()
+
+
+def test_every_number_of_a_line_has_a_name() -> None:
+    full = line(2).model_copy(update={"statistics": {"diversity": 0.9}, "learning_rates": {"generator": 0.0002}})
+    assert scalars(full) == {
+        "images_per_second": 3.0,
+        "epoch": 0.5,
+        "losses/generator": 0.5,
+        "statistics/diversity": 0.9,
+        "learning_rates/generator": 0.0002,
+    }
 
 
 def test_tensorboard_has_losses_samples_and_scores(run: Run) -> None:
