@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from dmgan.config import Config
 
-__all__ = ["on_node", "uses_gpus"]
+__all__ = ["on_node", "on_our_own", "uses_gpus"]
+
+
+def on_our_own() -> bool:
+    """Whether this process starts a Ray cluster of its own: RAY_ADDRESS names none."""
+    return not os.environ.get("RAY_ADDRESS")
 
 
 def uses_gpus(config: Config) -> bool:

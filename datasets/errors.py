@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from datasets.terminal import styled
 
-__all__ = ["UserError", "run_command"]
+__all__ = ["UserError", "run_command", "short_reason"]
 
 _MAX_LENGTH = 800  # characters of a message
 
@@ -27,6 +27,11 @@ class UserError(Exception):
         """In one line, cut where what was asked is repeated at length."""
         text = " ".join(super().__str__().split())
         return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
+
+
+def short_reason(error: BaseException, most: int | None = 300) -> str:
+    """What any error says, in one line of at most `most` characters; its kind where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 def run_command(program: str, command: Callable[[], int]) -> int:

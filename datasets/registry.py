@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from datasets.errors import UserError
+from datasets.errors import UserError, short_reason
 
 __all__ = ["PluginError", "Registry", "UnknownNameError", "import_plugins"]
 
@@ -59,5 +59,4 @@ def import_plugins(modules: Sequence[str]) -> None:
         try:
             importlib.import_module(module)
         except Exception as error:  # somebody's module may raise anything
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise PluginError(f"plugins: {module}: cannot be imported: {reason}") from error
+            raise PluginError(f"plugins: {module}: cannot be imported: {short_reason(error, None)}") from error

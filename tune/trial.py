@@ -15,13 +15,13 @@ import ray
 from ray import tune
 
 from cluster.driver import stages
-from cluster.driver.failures import reason_of, workers_as_one_line
+from cluster.driver.failures import workers_as_one_line
 from cluster.evaluation.candidate import candidate, current_evaluation
 from cluster.evaluation.evaluate import evaluate
 from cluster.placement import uses_gpus
 from cluster.worker.checkpoints import copy_checkpoint
 from datasets import storage
-from datasets.errors import UserError
+from datasets.errors import UserError, short_reason
 from dmgan.config import Config, with_values
 from dmgan.evaluation.judges import encoders_key
 from dmgan.runs.run import Run
@@ -67,7 +67,7 @@ def run_trial(values: dict[str, object], sweep: Run, steps: list[int], names: ra
                 _tell(trial, config)
     except Exception as error:
         trial.work_ended()
-        trial.state, trial.reason = FAILED, reason_of(error)
+        trial.state, trial.reason = FAILED, short_reason(error)
         trial.save(sweep)
         raise TrialError(trial.reason) from None  # where in Ray it was says nothing to a reader of the table
 

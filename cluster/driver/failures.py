@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from datasets.errors import UserError
 
-__all__ = ["WorkerError", "reason_of", "workers_as_one_line"]
+__all__ = ["WorkerError", "workers_as_one_line"]
 
 
 class WorkerError(UserError):
@@ -33,11 +33,6 @@ def workers_as_one_line(what: str) -> Iterator[None]:
         if isinstance(cause, UserError):
             raise cause from None
         raise WorkerError(f"{what} failed: {_last_line(error)}") from error
-
-
-def reason_of(error: Exception) -> str:
-    """In one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _last_line(error: BaseException) -> str:

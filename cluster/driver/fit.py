@@ -9,7 +9,7 @@ from functools import partial
 
 from cluster.driver.failures import workers_as_one_line
 from cluster.driver.signals import run_interruptibly
-from cluster.placement import uses_gpus
+from cluster.placement import on_our_own, uses_gpus
 from cluster.worker.control import shown_progress
 from cluster.worker.stages import train_on_worker
 from datasets.errors import UserError
@@ -45,7 +45,7 @@ def fit(
     would not mend (unreadable data, non-finite losses), StoppedError on SIGINT, SIGTERM and SIGHUP, WorkerError where
     workers failed too often.
     """
-    os.environ.update(_ENVIRONMENT if os.environ.get("RAY_ADDRESS") else _ENVIRONMENT | _ON_OUR_OWN)
+    os.environ.update(_ENVIRONMENT | _ON_OUR_OWN if on_our_own() else _ENVIRONMENT)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cluster.driver.failures import reason_of
 from datasets import storage
+from datasets.errors import short_reason
 from datasets.terminal import warn
 from dmgan.runs.folder import LIVE_REPORT, RunFolder
 
@@ -49,5 +49,5 @@ def _refresh(
             write()
             shown, due = record.step, time.monotonic() + (time.monotonic() - began) / _SHARE
         except Exception as error:  # a page is not worth a run
-            warn(f"report.html is not refreshed any more: {reason_of(error)}")
+            warn(f"report.html is not refreshed any more: {short_reason(error)}")
             return

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cluster.driver.watch import watched
-from cluster.placement import on_node, uses_gpus
+from cluster.placement import on_node, on_our_own, uses_gpus
 from datasets import storage
 from datasets.errors import UserError
 from datasets.ray_address import problem_of
@@ -43,7 +43,7 @@ def ray_cluster(
     """
     import ray
 
-    own = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
+    own = not ray.is_initialized() and on_our_own()
     if not ray.is_initialized():
         connect(own, spare_cpus=spare_cpus, dashboard=dashboard)
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster.driver.captions import check_captions, check_samples, pretraining_tokenizer, sides_note
 from cluster.driver.checks import TRAINING
-from cluster.driver.failures import reason_of, workers_as_one_line
+from cluster.driver.failures import workers_as_one_line
 from cluster.driver.fit import fit
 from cluster.driver.judging import make_judge
 from cluster.driver.live_report import refreshed
@@ -18,6 +18,7 @@ from cluster.driver.preflight import packed_problems, start_problems, wants_serv
 from cluster.driver.resources import ray_cluster
 from cluster.worker.planned import planned_steps
 from datasets import storage
+from datasets.errors import short_reason
 from datasets.manifest import SPLIT_NAMES, Manifest, load_manifest
 from datasets.packing.command import read_source
 from datasets.packing.pack import PackOptions, pack
@@ -191,7 +192,8 @@ def evaluate_stage(
         if evaluation is not None and evaluation.checksum == candidates[0].checksum:
             say("evaluate", "done already")
             return
-    own = protocol_numbers(config.evaluate, UnseenCaptions(config.data.url, config.evaluate.seed).distractors)
+    captions = UnseenCaptions(config.data.url, config.evaluate.seed)
+    own = protocol_numbers(config.evaluate, captions.distractors)
     changed = departures(config, own)
     protocol = config.evaluate.protocol + (f" with {', '.join(changed)}" if changed else "")
     say("evaluate", f"{own.images} images from unseen captions, protocol {protocol}")
@@ -201,7 +203,7 @@ def evaluate_stage(
         result = current_evaluation(run, chosen) if save_images is None else None
         if result is None:
             with workers_as_one_line("evaluation"):
-                result = evaluate(config, run, chosen, save_images)
+                result = evaluate(config, run, chosen, save_images, captions)
         else:
             write_evaluation(run, result)
         _tell_loggers(config, run, result)
@@ -220,7 +222,7 @@ def _tell_loggers(config: Config, run: Run, result: Evaluation) -> None:
         except Exception as error:
             if not kind.may_fail:
                 raise
-            warn(f"{kind.__name__} was not told the scores: {reason_of(error)}")
+            warn(f"{kind.__name__} was not told the scores: {short_reason(error)}")
 
 
 def _say_scores(result: Evaluation, prefix: str) -> None:

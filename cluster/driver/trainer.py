@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+
+from cluster.placement import on_our_own
 
 __all__ = ["Trainer"]
 
@@ -21,6 +22,6 @@ class Trainer(TorchTrainer):  # type: ignore[misc]
 
     def _create_default_callbacks(self) -> list[Any]:
         unused: tuple[type, ...] = (DatasetsCallback,)
-        if not os.environ.get("RAY_ADDRESS"):
+        if on_our_own():
             unused += (PlacementGroupCleanerCallback,)
         return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]

@@ -45,17 +45,23 @@ _OF_REAL = (
 _CLASSES = 1000  # with more of them a list by class says nothing
 
 
-def evaluate(config: Config, run: Run, chosen: Candidate | None = None, save_images: str | None = None) -> Evaluation:
+def evaluate(
+    config: Config,
+    run: Run,
+    chosen: Candidate | None = None,
+    save_images: str | None = None,
+    captions: UnseenCaptions | None = None,
+) -> Evaluation:
     """Score a generator on unseen captions; returns what it writes to RUN/evaluations/ and, of the run's own, to
     RUN/evaluation.json.
 
     Goes on from the parts that an evaluation of the same weights and protocol left. `save_images` is a folder or
-    bucket that gets every generated image.
+    bucket that gets every generated image. `captions` are those of the test split, where they were read already.
     """
     started = time.monotonic()
     chosen = chosen or candidate(config, run)
     manifest, _ = load_manifest(config.data.url)
-    captions = UnseenCaptions(config.data.url, config.evaluate.seed)
+    captions = captions or UnseenCaptions(config.data.url, config.evaluate.seed)
     whole = settings(config, manifest.name, captions.distractors)
     protocol = _protocol(config, manifest, whole, chosen)
     folder = f"evaluations/parts-{_hash([chosen.checksum, save_images])}"

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from cluster.driver.resources import ClusterError, connect
 from cluster.driver.watch import watched
+from cluster.placement import on_our_own
 from cluster.serving.access import ServingError, check_address, read_token
 from cluster.serving.runs import ServedRun, served_runs
 from dmgan.config import with_values
@@ -50,7 +51,7 @@ def serve_runs(
     _check_weights(runs)
     from cluster.serving.application import http_application
 
-    own, number = not os.environ.get("RAY_ADDRESS"), uuid.uuid4().hex[:8]
+    own, number = on_our_own(), uuid.uuid4().hex[:8]
     applications = [f"dmgan-{number}-{i}" for i in range(len(runs))]
     with suppress(_EndedError), _ended_by_signals() as take_signals:
         try:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from ray.util.metrics import Gauge
 
 from datasets import storage
+from datasets.errors import short_reason
 from dmgan.runs.folder import RunFolder
 from dmgan.runs.loggers import Logger, loggers
 from dmgan.runs.metrics import MetricsLine
@@ -61,8 +62,7 @@ class Recorder:
         except Exception as error:
             if not kind.may_fail:
                 raise
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            self._warn(f"{kind.__name__} was not told: {reason}; metrics.jsonl has everything")
+            self._warn(f"{kind.__name__} was not told: {short_reason(error, 200)}; metrics.jsonl has everything")
 
 
 class RayMetrics(Logger):

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from pydantic import TypeAdapter
 
 from datasets import storage
+from datasets.errors import short_reason
 from datasets.packing.pixels import fitted, is_strip, outside_square, to_rgb
 from datasets.packing.spool import Spooled, draw_of, place_of, read_rows, write_blob
 from datasets.packing.tally import SplitTally, Tally
@@ -121,8 +122,7 @@ class _Reading:
         except storage.StorageError:  # a bucket that is away says nothing of the image
             raise
         except Exception as error:  # a damaged image makes a decoder raise anything
-            reason = " ".join(str(error).split()) or type(error).__name__
-            self._leave_out(Rejection(name, f"not a readable image: {reason}"))
+            self._leave_out(Rejection(name, f"not a readable image: {short_reason(error, None)}"))
             return
         split, place = record.split or self._drawn_split(record.key), place_of(record.key)
         self._count(record, split, {text: words[text] for text in kept}, len(kept))

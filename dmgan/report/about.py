@@ -41,14 +41,10 @@ def _facts(run: Run) -> dict[str, str]:
         "Training on": _workers(config, machine),
         "Encoders trained": _training(metrics, "pretrain", config.pretrain.encoders),
         "GAN trained": _training(metrics, "train", None),
-        "Evaluated": _NOT_RECORDED
-        if evaluation is None
-        else f"{evaluation.images:,} images in {duration(evaluation.seconds)}",
-        "Code": _code(machine) if machine is not None else _NOT_RECORDED,
     }
-    if evaluation is None:
-        del facts["Evaluated"]
-    return facts
+    if evaluation is not None:
+        facts["Evaluated"] = f"{evaluation.images:,} images in {duration(evaluation.seconds)}"
+    return facts | {"Code": _code(machine) if machine is not None else _NOT_RECORDED}
 
 
 def _parameters(config: Config, run: Run) -> dict[str, str]:

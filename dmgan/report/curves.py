@@ -148,14 +148,11 @@ def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
     return steps[starts + counts - 1], (np.add.reduceat(values.astype(np.float64), starts) / counts).astype(np.float32)
 
 
-def _legend(runs: Sequence[str], pixels: Sequence[int]) -> list[tuple[str, str, str, float]]:
+def _legend(runs: Sequence[str], pixels: Sequence[int]) -> list[tuple[str, str, str]]:
     """One for all figures of a training: colours are image stages, dashes are runs."""
-    entries = [
-        (f"stage {i}, {size} pixels", PALETTE[i % len(PALETTE)], "", 1.0)
-        for i, size in enumerate(pixels)
-    ]  # fmt: skip
+    entries = [(f"stage {i}, {size} pixels", PALETTE[i % len(PALETTE)], "") for i, size in enumerate(pixels)]
     if entries:
-        entries.append(("not of one stage", _NEUTRAL, "", 1.0))
+        entries.append(("not of one stage", _NEUTRAL, ""))
     if len(runs) > 1:
-        entries += [(run, "currentColor", _DASHES[i % len(_DASHES)][1], 1.0) for i, run in enumerate(runs)]
+        entries += [(run, "currentColor", _DASHES[i % len(_DASHES)][1]) for i, run in enumerate(runs)]
     return entries

@@ -1,8 +1,8 @@
-"""Numbers and errors as a report words them."""
+"""Numbers as a report words them."""
 
 from __future__ import annotations
 
-__all__ = ["duration", "millions", "one_line"]
+__all__ = ["duration", "millions"]
 
 
 def duration(seconds: float) -> str:
@@ -16,7 +16,3 @@ def duration(seconds: float) -> str:
 
 def millions(count: int) -> str:
     return f"{count / 1e6:.2f} million" if count >= 10_000 else f"{count:,}"
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

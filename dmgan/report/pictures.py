@@ -12,14 +12,13 @@ from PIL import Image, ImageOps
 
 from datasets import storage
 from datasets.captions import load_captions
-from datasets.errors import UserError
+from datasets.errors import UserError, short_reason
 from datasets.manifest import load_manifest
 from datasets.pages.kit import picture
 from datasets.shards import read_samples
 from dmgan.config import Config, with_values
 from dmgan.model.generator import GeneratorOutput
 from dmgan.pixels import to_array
-from dmgan.report.numbers import one_line
 from dmgan.runs.reading import read_options
 from dmgan.runs.run import Run
 from dmgan.runs.samples import FixedSamples, read_grid, sample_captions
@@ -50,7 +49,7 @@ def fixed_captions(config: Config, run: Run) -> tuple[list[str], str | None]:
     try:
         return sample_captions(config), None
     except UserError as error:
-        reason = one_line(error)
+        reason = short_reason(error)
     for step in sorted(_sample_steps(run), reverse=True):
         try:
             captions, _ = _grid(run, step)
@@ -66,9 +65,9 @@ def real_images(config: Config, captions: Sequence[str]) -> tuple[list[Markup | 
     try:
         found = _jpegs(config, captions)
     except UserError as error:
-        return nothing, f"There are no real images beside the samples: {one_line(error)}"
+        return nothing, f"There are no real images beside the samples: {short_reason(error)}"
     except OSError as error:  # of Pillow, about an image
-        return nothing, f"There are no real images beside the samples: {config.data.url}: {one_line(error)}"
+        return nothing, f"There are no real images beside the samples: {config.data.url}: {short_reason(error)}"
     if not found:
         return nothing, "There are no real images beside the samples: the dataset has none of their captions."
     images: list[Markup | None] = []
@@ -153,7 +152,7 @@ def timeline(run: Run, pixels: int) -> tuple[Timeline | None, str | None]:
         try:
             grids[step] = _grid(run, step)
         except (UserError, ValueError) as error:
-            problems.append(f"samples/{_file(step)}: {one_line(error)}")
+            problems.append(f"samples/{_file(step)}: {short_reason(error)}")
     note = f"{len(problems)} pictures could not be used, the first: {problems[0]}" if problems else None
     if not grids:
         return None, note
@@ -201,7 +200,7 @@ def beside_columns(runs: Sequence[Run], samples: FixedSamples, seed: int) -> tup
             own = FixedSamples(run.load_encoders(config), run.read_tokenizer(config), samples.captions, config)
             images = to_array(own.output(run.load_generator()).images[-1])
         except UserError as error:
-            problems.append(f"There are no samples of {run.name}: {one_line(error)}")
+            problems.append(f"There are no samples of {run.name}: {short_reason(error)}")
             continue
         shown = [picture(bounded(i, _LARGEST), c) for i, c in zip(images, samples.captions, strict=True)]
         columns.append({"name": run.name, "step": run.trained_steps(), "images": shown})
