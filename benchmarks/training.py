@@ -6,7 +6,7 @@
 
 on random images and captions at a preset's sizes, on a GPU where there is one, else on the CPU. In every round each way
 takes a step, in a changing order, so that what else the machine does falls on all; the first step of each is not
-counted. A ratio is that of two steps of one round. Processor seconds are those of all threads, also while one waits for
+counted. `--ours float32` leaves the third out, which a processor without units for bfloat16 computes very slowly. A ratio is that of two steps of one round. Processor seconds are those of all threads, also while one waits for
 another: with OMP_NUM_THREADS=1 they hardly depend on what else the machine does.
 
 Neither Ray nor DeepSpeed is needed, but for `--workers 1,2`, which adds a step's time on so many processes:
@@ -35,6 +35,7 @@ from benchmarks.training_costs import matmul_rate, operations, parts, peak_memor
 from benchmarks.training_ways import (
     BFLOAT16,
     FLOAT32,
+    OURS,
     RELEASED,
     STAGES,
     TRAIN,
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stage", default=TRAIN, choices=STAGES, help="of the GAN, or of its encoders (DAMSM)")
     parser.add_argument("--batch", type=int, default=4, help="images of a batch, two or more")
     parser.add_argument("--rounds", type=int, default=5, help="steps of each way that count")
+    parser.add_argument("--ours", nargs="+", default=OURS, choices=OURS, help="precisions of ours that are measured")
     parser.add_argument("--workers", default="", help="numbers of processes, e.g. 1,2, for the scaling with DeepSpeed")
     parser.add_argument("--json", action="store_true", help="the result as the last line")
     return run_command("benchmarks.training", partial(_carry_out, parser.parse_args(arguments)))
@@ -75,7 +77,7 @@ def _carry_out(options: argparse.Namespace) -> int:
         options.preset, options.batch, torch.device("cuda" if torch.cuda.is_available() else "cpu"), options.stage
     )
     work.check()
-    result = measure(work, options.rounds)
+    result = measure(work, options.rounds, options.ours)
     print(table(result))
     if workers:
         from benchmarks.training_scaling import scaling, scaling_table
@@ -94,14 +96,14 @@ def _workers(given: str) -> list[int]:
     return [int(part) for part in found]
 
 
-def measure(work: Work, rounds: int) -> Result:
-    """Everything but the scaling, ready for JSON."""
-    ways = {name: make_way(name, work) for name in WAYS}
+def measure(work: Work, rounds: int, ours: Sequence[str] = OURS) -> Result:
+    """Everything but the scaling, ready for JSON; `ours` are the precisions that are measured of ours."""
+    ways = {name: make_way(name, work) for name in (RELEASED, *ours)}
     flops = {name: operations(way, 0) for name, way in ways.items()}  # the first step, which warms up too
     seconds, processor = _interleaved(ways, work, rounds)
-    memory = {name: peak_memory(name, work) for name in tqdm(WAYS, desc="memory", unit="way")}
-    rates = {RELEASED: matmul_rate(work.device, torch.float32), BFLOAT16: matmul_rate(work.device, torch.bfloat16)}
-    rates[FLOAT32] = rates[RELEASED]
+    memory = {name: peak_memory(name, work) for name in tqdm(ways, desc="memory", unit="way")}
+    types = {name: torch.bfloat16 if name == BFLOAT16 else torch.float32 for name in ways}
+    rates = {dtype: matmul_rate(work.device, dtype) for dtype in set(types.values())}
     result: Result = {
         "preset": work.preset,
         "stage": work.stage,
@@ -109,7 +111,7 @@ def measure(work: Work, rounds: int) -> Result:
         "rounds": rounds,
         "device": device_name(work.device),
     }
-    for name in WAYS:
+    for name in ways:
         median = statistics.median(seconds[name])
         result[name] = {
             "seconds": median,
@@ -118,13 +120,14 @@ def measure(work: Work, rounds: int) -> Result:
             "peak_bytes": memory[name],
             "flops": flops[name],
             "flops_per_second": flops[name] / median,
-            "of_matmul_rate": flops[name] / median / rates[name],
+            "of_matmul_rate": flops[name] / median / rates[types[name]],
         }
-    for name in (FLOAT32, BFLOAT16):
+    for name in ours:
         found = [theirs / ours for theirs, ours in zip(seconds[RELEASED], seconds[name], strict=True)]
         result[f"ratio_{name}"] = statistics.median(found)
         result[f"ratio_{name}_range"] = [min(found), max(found)]
-    result["memory_ratio"] = memory[FLOAT32] / memory[RELEASED]
+    if FLOAT32 in ours:
+        result["memory_ratio"] = memory[FLOAT32] / memory[RELEASED]
     del ways
     if work.stage == TRAIN:
         result["parts"] = _median_parts(work, rounds)
@@ -173,7 +176,7 @@ def table(result: Result) -> str:
         "| | s | processor s | images/s | × released (min, median, max) | peak GB | TFLOP | GFLOP/s | of matmul |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in WAYS:
+    for name in (way for way in WAYS if way in result):
         way, ratio = result[name], "1"
         if name != RELEASED:
             low, high = result[f"ratio_{name}_range"]

@@ -24,6 +24,7 @@ from dmgan.training.outcome import pyramid
 __all__ = [
     "BFLOAT16",
     "FLOAT32",
+    "OURS",
     "PRETRAIN",
     "RELEASED",
     "STAGES",
@@ -38,7 +39,8 @@ __all__ = [
 
 TRAIN, PRETRAIN = STAGES = ("train", "pretrain")
 RELEASED, FLOAT32, BFLOAT16 = "released", "float32", "bfloat16"
-WAYS = (RELEASED, FLOAT32, BFLOAT16)
+OURS = (FLOAT32, BFLOAT16)
+WAYS = (RELEASED, *OURS)
 _WORDS = 5450  # of CUB's vocabulary
 _STEPS = 1000  # of a pre-training, whose learning rate they decide
 

@@ -15,17 +15,23 @@ from dmgan.runs.folder import LIVE_REPORT, RunFolder
 __all__ = ["refreshed"]
 
 _LOOK_SECONDS = 2.0
+_FIRST_SECONDS = 20.0  # before the first page, which takes a second or two
 _SHARE = 0.05  # of the time that may go into it
 
 
 @contextmanager
-def refreshed(run: RunFolder, write: Callable[[], object], look_seconds: float = _LOOK_SECONDS) -> Iterator[None]:
+def refreshed(
+    run: RunFolder,
+    write: Callable[[], object],
+    look_seconds: float = _LOOK_SECONDS,
+    first_seconds: float = _FIRST_SECONDS,
+) -> Iterator[None]:
     """Call `write` meanwhile, in a thread, when a checkpoint has another generator, in a twentieth of the time at most.
 
     The file LIVE_REPORT says that the report is not the last one. A report that cannot be written costs a warning.
     """
     ended, before = threading.Event(), run.trained_steps()
-    arguments = (run, write, look_seconds, before, ended)
+    arguments = (run, write, look_seconds, time.monotonic() + first_seconds, before, ended)
     thread = threading.Thread(target=_refresh, args=arguments, daemon=True, name="report")
     thread.start()
     try:
@@ -36,9 +42,8 @@ def refreshed(run: RunFolder, write: Callable[[], object], look_seconds: float =
 
 
 def _refresh(
-    run: RunFolder, write: Callable[[], object], look_seconds: float, shown: int, ended: threading.Event
+    run: RunFolder, write: Callable[[], object], look_seconds: float, due: float, shown: int, ended: threading.Event
 ) -> None:
-    due = time.monotonic()
     while not ended.wait(look_seconds):
         try:
             record = run.read_generator_record()

@@ -60,10 +60,12 @@ class UpsamplingConv2d(WideConv2d):
 
 
 def _sums() -> Tensor:
-    """Of which of the 3×3 weights each of the 4×4 is the sum: (9, 16) of 0 and 1."""
-    each = torch.eye(9).view(9, 1, 3, 3)
-    means = F.avg_pool2d(each, 2, stride=1, padding=1)  # each over 4, some of which are padding
-    return (4 * means.flip(2, 3)).view(9, 16)
+    """Of which of the 3×3 weights each of the 4×4 is the sum: (9, 16) of 0 and 1.
+
+    A list, not operations on tensors: those on the meta device, where parameters are counted, import torch's compiler.
+    """
+    along = [[float(k in (2 - i, 3 - i)) for i in range(4)] for k in range(3)]  # of one row or column
+    return torch.tensor([[y * x for y in along[row] for x in along[column]] for row in range(3) for column in range(3)])
 
 
 def in_fast_format(x: Tensor) -> Tensor:

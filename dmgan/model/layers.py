@@ -227,8 +227,8 @@ class SpectralNormConv2d(nn.Module):
         convolution = nn.Conv2d(channels_in, channels_out, kernel)
         self.stride, self.padding = stride, padding
         self.weight, self.bias = convolution.weight, convolution.bias
-        self.register_buffer("u", F.normalize(torch.randn(channels_out), dim=0))
-        self.register_buffer("v", F.normalize(torch.randn(channels_in * kernel * kernel), dim=0))
+        self.register_buffer("u", _direction(channels_out))
+        self.register_buffer("v", _direction(channels_in * kernel * kernel))
 
     def forward(self, x: Tensor) -> Tensor:
         if self._divided is not None:
@@ -271,6 +271,12 @@ def spectral_norms_at_once(module: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer._divided = None
+
+
+def _direction(length: int) -> Tensor:
+    """A random vector of length 1. On the meta device, which has no numbers, drawing would import torch's compiler."""
+    drawn = torch.empty(length)
+    return drawn if drawn.is_meta else F.normalize(drawn.normal_(), dim=0)
 
 
 def _unit(x: Tensor, eps: float = 1e-12) -> Tensor:

@@ -139,15 +139,15 @@ def test_steps_of_the_released_pretraining_and_of_ours_give_equal_losses() -> No
 def test_a_benchmark_prints_ratios_and_ends_with_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = tmp_path / "tiny.yaml"
     tiny.write_text("\n".join(["model:", *(f"  {key.removeprefix('model.').replace('=', ': ')}" for key in TINY)]))
-    assert main(["--preset", str(tiny), "--batch", "2", "--rounds", "1", "--json"]) == 0
+    # bfloat16 would take minutes of a processor that has no units for it.
+    assert main(["--preset", str(tiny), "--batch", "2", "--rounds", "1", "--ours", "float32", "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     result = json.loads(lines[-1])
-    for name in ("float32", "bfloat16"):
-        ratio = result[f"ratio_{name}"]
-        assert result[f"ratio_{name}_range"] == [ratio, ratio]
-        assert ratio == pytest.approx(result["released"]["seconds"] / result[name]["seconds"])
-        assert result[name]["flops"] < result["released"]["flops"]
-        assert result[name]["flops_per_second"] == pytest.approx(result[name]["flops"] / result[name]["seconds"])
+    ratio, ours, released = result["ratio_float32"], result["float32"], result["released"]
+    assert result["ratio_float32_range"] == [ratio, ratio]
+    assert ratio == pytest.approx(released["seconds"] / ours["seconds"])
+    assert ours["flops"] < released["flops"]
+    assert ours["flops_per_second"] == pytest.approx(ours["flops"] / ours["seconds"])
     assert 0.2 < result["memory_ratio"] < 2
     assert set(result["parts"]) == {
         "generator forward",
@@ -156,7 +156,7 @@ def test_a_benchmark_prints_ratios_and_ends_with_json(tmp_path: Path, capsys: py
         "generator backward",
         "the rest",
     }
-    assert sum(line.startswith(("| released |", "| float32 |", "| bfloat16 |")) for line in lines) == 3
+    assert sum(line.startswith(("| released |", "| float32 |", "| bfloat16 |")) for line in lines) == 2
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_the_report_is_written_after_checkpoints_but_the_last(tmp_path: Path) ->
         written.release()
 
     reach(run, 10)
-    with refreshed(run, write, 0.01):
+    with refreshed(run, write, 0.01, 0):
         for step in (20, 25):  # that of step 10 is of an earlier start
             reach(run, step)
             assert written.acquire(timeout=60)
@@ -41,7 +41,7 @@ def test_a_report_that_cannot_be_written_costs_a_warning(tmp_path: Path, capsys:
         tried.set()
         raise ValueError("no page")
 
-    with refreshed(run, write, 0.01):
+    with refreshed(run, write, 0.01, 0):
         reach(run, 10)
         assert tried.wait(60)
     assert "dmgan: warning: report.html is not refreshed any more: no page" in capsys.readouterr().err
