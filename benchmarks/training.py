@@ -6,8 +6,9 @@
 
 on random images and captions at a preset's sizes, on a GPU where there is one, else on the CPU. In every round each way
 takes a step, in a changing order, so that what else the machine does falls on all; the first step of each is not
-counted. `--ours float32` leaves the third out, which a processor without units for bfloat16 computes very slowly. A ratio is that of two steps of one round. Processor seconds are those of all threads, also while one waits for
-another: with OMP_NUM_THREADS=1 they hardly depend on what else the machine does.
+counted. `--ours float32` leaves the third out, which a processor without units for bfloat16 computes very slowly. A
+ratio is that of two steps of one round. Processor seconds are those of all threads, also while one waits for another:
+with OMP_NUM_THREADS=1 they hardly depend on what else the machine does.
 
 Neither Ray nor DeepSpeed is needed, but for `--workers 1,2`, which adds a step's time on so many processes:
 `benchmarks.training_scaling`.
