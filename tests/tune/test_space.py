@@ -21,9 +21,33 @@ def test_presets_are_spaces_of_the_papers_configuration(name: str) -> None:
 def test_the_papers_grids() -> None:
     cub = load_config("cub")
     table3, lambda2 = load_space("table3", cub), load_space("lambda2", cub)
-    assert table3.parameters[0].values == ("baseline", "m", "m_wg", "m_wg_rg") and table3.trials(99) == 12
-    assert lambda2.parameters[0].values == (0.1, 1, 5, 10, 50, 100) and lambda2.trials(99) == 18
+    assert table3.parameters[1].values == ("baseline", "m", "m_wg", "m_wg_rg") and table3.trials(99) == 12
+    assert lambda2.parameters[1].values == (0.1, 1, 5, 10, 50, 100) and lambda2.trials(99) == 18
     assert load_space("all", cub).trials(7) == 7
+
+
+@pytest.mark.parametrize("name", ["table1", "table3", "tables", "lambda2", "refinements"])
+def test_a_grid_that_is_ended_early_has_compared_everything_over_fewer_seeds(name: str) -> None:
+    plan = load_space(name, load_config("cub")).plan(99, seed=0)
+    of_a_seed = len(plan) // 3
+    for seed in range(3):
+        part = plan[seed * of_a_seed : (seed + 1) * of_a_seed]
+        assert {trial["train.seed"] for trial in part} == {seed}
+        assert len({str(trial | {"train.seed": None}) for trial in part}) == of_a_seed
+
+
+def test_both_tables_in_one_train_what_each_does() -> None:
+    """But for DM-GAN, which is a row of both."""
+    cub = load_config("cub")
+
+    def trained(name: str) -> list[object]:
+        space = load_space(name, cub)
+        configs = [space.config(cub, values) for values in space.plan(99, seed=0)]
+        return [config for i, config in enumerate(configs) if config not in configs[:i]]
+
+    both, one, three = (trained(name) for name in ("tables", "table1", "table3"))
+    assert len(both) == 21 and all(config in both for config in [*one, *three])
+    assert len([config for config in one if config in three]) == 3
 
 
 def test_a_space_is_written_and_read() -> None:
