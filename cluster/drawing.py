@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 
 from cluster.driver.resources import ClusterError, ray_cluster
 from cluster.placement import uses_gpus
-from datasets.errors import UserError
+from datasets.errors import UserError, short_reason
 from datasets.storage.environment import storage_environment
 from dmgan.config import Config
 from dmgan.drawing.picture import Look, Picture
@@ -78,7 +78,7 @@ def _pictures(artist: Artist, plan: Plan, look: Look, batch_size: int) -> Iterat
             cause = getattr(cause, "cause", None) or cause.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        said = " ".join(str(error).split())[:200]
+        said = short_reason(error, 200)
         raise ClusterError(f"--workers {workers}: a worker failed: {said}") from error
 
 

@@ -8,7 +8,7 @@ import torch
 
 from cluster.driver.judging import check_judge
 from datasets import storage
-from datasets.errors import UserError
+from datasets.errors import UserError, short_reason
 from dmgan.architectures import architectures
 from dmgan.config import Config, ConfigError, keys_with
 from dmgan.evaluation.clip import check_clip
@@ -99,7 +99,7 @@ def _check_trunk(file: str | None) -> None:
         with torch.device("meta"):
             InceptionTrunk(read_weights(file))
     except (RuntimeError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = short_reason(error, 200)
         raise ConfigError(f"{key}={file}: not {_TRUNK}: {reason}") from None
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from datasets.errors import UserError
+from datasets.errors import UserError, short_reason
 from datasets.ray_address import problem_of
 from datasets.storage.processes import process_pool
 
@@ -83,7 +83,7 @@ def _ray(tasks: int) -> Iterator[Callable[..., Future[Any]]]:
         try:
             ray.init(logging_level="ERROR", log_to_driver=False)
         except Exception as error:  # of a Ray that does not start or is not there: it raises many kinds
-            said = " ".join(str(error).split())[:200]
+            said = short_reason(error, 200)
             raise WorkersError(f"--workers {tasks}: no Ray cluster answers: {said}") from error
     task = ray.remote(num_cpus=1)(_call)
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets import storage
+from datasets.errors import short_reason
 from dmgan.config import ConfigError
 
 __all__ = ["ClipNetwork", "check_clip", "clip_sha256"]
@@ -73,7 +74,7 @@ class ClipNetwork:
                 self._network: Any = CLIPModel.from_pretrained(place, local_files_only=True, dtype=torch.float32)
                 self._tokenizer: Any = AutoTokenizer.from_pretrained(place, local_files_only=True)
             except Exception as error:  # a damaged folder makes it raise anything
-                reason = " ".join(str(error).split())[:200]
+                reason = short_reason(error, 200)
                 raise ConfigError(f"evaluate.clip={folder}: damaged or another network: {reason}") from error
             self._mean, self._deviation = _normalisation(place, device)
         self._network = self._network.to(device).eval().requires_grad_(False)

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from datasets import storage
+from datasets.errors import short_reason
 from dmgan.config import ConfigError, Evaluate
 from dmgan.model.folding import fold_batch_norms, keep_folded
 
@@ -216,7 +217,7 @@ def _inception(state: dict[str, Tensor], options: Evaluate) -> nn.Module:
         layers = _inception_layers(options.features_classes)
         return _with_file(Inception, "inception-v3-compat", layers, empty.getvalue())
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = short_reason(error, 200)
         key = f"evaluate.features_weights={options.features_weights}"
         raise ConfigError(f"{key}: not the weights of Inception-v3: {reason}") from error
 
