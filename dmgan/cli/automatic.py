@@ -14,7 +14,7 @@ from datasets.manifest import load_manifest
 from dmgan.config import AUTO, Config, ConfigError, SourcedConfig, load_chosen, load_sourced
 from dmgan.runs.folder import RunFolder
 
-__all__ = ["Choice", "Dataset", "Machine", "automatic_configuration", "choose", "fit_memory"]
+__all__ = ["Choice", "Dataset", "Hardware", "automatic_configuration", "choose", "fit_memory"]
 
 _FLAG = f"--config {AUTO}"
 _WORLDS = {"drawn birds": "quickstart", "drawn birds 2": "birds-2", "drawn scenes": "scenes"}  # by the dataset's name
@@ -38,7 +38,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Hardware:
     """The devices that workers get one of each."""
 
     kind: str  # GPU or CPU
@@ -107,22 +107,22 @@ def _dataset(config: Config) -> Dataset:
     )
 
 
-def _machine(config: Config, asked: set[str]) -> Machine:
+def _machine(config: Config, asked: set[str]) -> Hardware:
     """This machine, or what the command line says of the nodes of a Ray cluster. Raises ConfigError."""
     from cluster.driver.machine import devices, kind_of_device, memory_bytes
 
     if not (address := os.environ.get("RAY_ADDRESS")):
         kind = kind_of_device(config)
-        return Machine(kind, devices(kind), memory_bytes(kind))
+        return Hardware(kind, devices(kind), memory_bytes(kind))
     if config.train.accelerator == "auto" or "train.workers" not in asked:
         raise ConfigError(
             f"{_FLAG}: looks at this machine's devices alone, not at those of RAY_ADDRESS={address}; expected "
             "--workers N and --set train.accelerator=gpu (or cpu)"
         )
-    return Machine(config.train.accelerator.upper(), config.train.workers, float("inf"))
+    return Hardware(config.train.accelerator.upper(), config.train.workers, float("inf"))
 
 
-def choose(dataset: Dataset, machine: Machine, given: Config, asked: set[str]) -> Choice:
+def choose(dataset: Dataset, machine: Hardware, given: Config, asked: set[str]) -> Choice:
     """What fits, with reasons; `asked` are the keys whose values in `given` stand already. Raises ConfigError."""
     if dataset.pixels not in _PIXELS:
         raise ConfigError(
@@ -147,7 +147,7 @@ def choose(dataset: Dataset, machine: Machine, given: Config, asked: set[str]) -
     return choice
 
 
-def _preset(dataset: Dataset, machine: Machine, given: Config) -> Choice:
+def _preset(dataset: Dataset, machine: Hardware, given: Config) -> Choice:
     seen = f"{dataset.images:,} training images of {dataset.pixels} pixels, {machine.devices} {machine.kind}s"
     if dataset.pixels == 64 and dataset.images >= _WORLD and (world := _WORLDS.get(dataset.name)):
         return Choice(world, f"the dataset is {dataset.name}")
@@ -167,13 +167,13 @@ def _sizes(dataset: Dataset) -> Iterator[tuple[str, tuple[object, str]]]:
     yield "model.refinements", (refinements, reason)
 
 
-def _workers(dataset: Dataset, machine: Machine) -> int:
+def _workers(dataset: Dataset, machine: Hardware) -> int:
     most = machine.devices if machine.kind == "GPU" else min(machine.devices, _MOST_PROCESSES)
     return max(1, min(most, dataset.images // 4))
 
 
 def _division(
-    dataset: Dataset, machine: Machine, preset: str, workers: int
+    dataset: Dataset, machine: Hardware, preset: str, workers: int
 ) -> Iterator[tuple[str, tuple[object, str]]]:
     """Workers, and batches that no worker is without. Raises ConfigError."""
     there = f"{machine.devices} {machine.kind}s"
@@ -198,7 +198,7 @@ def _division(
         yield f"{stage}.batch_size", (min(batch, share), reason)
 
 
-def fit_memory(choice: Choice, machine: Machine, given: Config, asked: set[str]) -> None:
+def fit_memory(choice: Choice, machine: Hardware, given: Config, asked: set[str]) -> None:
     """Halve the batch until a worker's memory, as `python -m cluster.size` counts it, is within nine tenths."""
     from cluster.sizing.footprint import footprint
     from dmgan.config import with_values

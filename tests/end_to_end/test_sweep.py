@@ -49,7 +49,16 @@ def wait_for(process: subprocess.Popen[Any], log: Path, what: Any) -> None:
 def test_a_sweep_with_a_failure_is_killed_and_resumed(packed: tuple[str, Manifest], tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text("optimizer.generator_lr: {grid: [1.0e+30, 0.0015, 0.001]}\n")
     sets = [part for assignment in (*SETTINGS, f"data.url={packed[0]}") for part in ("--set", assignment)]
-    command = [sys.executable, "-m", "dmgan.launch", "tune", "--search", str(tmp_path / "space.yaml"), "--name", "three"]
+    command = [
+        sys.executable,
+        "-m",
+        "dmgan.launch",
+        "tune",
+        "--search",
+        str(tmp_path / "space.yaml"),
+        "--name",
+        "three",
+    ]
     command += ["--storage", str(tmp_path), *sets]
     sweep, log = Run(str(tmp_path / "three")), tmp_path / "log"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from datasets.manifest import Manifest
-from dmgan.cli.automatic import Choice, Dataset, Machine, choose, fit_memory
+from dmgan.cli.automatic import Choice, Dataset, Hardware, choose, fit_memory
 from dmgan.config import ConfigError, SourcedConfig, load_chosen, load_config, load_sourced
 from dmgan.launch import main
 from dmgan.runs.run import Run
 
-GPU, CPU = Machine("GPU", 1, 80e9), Machine("CPU", 2, 8e9)
+GPU, CPU = Hardware("GPU", 1, 80e9), Hardware("CPU", 2, 8e9)
 
 
-def chosen(dataset: Dataset, machine: Machine, *overrides: str) -> tuple[Choice, SourcedConfig]:
+def chosen(dataset: Dataset, machine: Hardware, *overrides: str) -> tuple[Choice, SourcedConfig]:
     given = load_sourced("small", overrides)
     asked = {key for key, source in given.sources.items() if source == "--set"}
     choice = choose(dataset, machine, given.config, asked)
@@ -27,9 +27,9 @@ def own(pixels: int = 64, images: int = 900, name: str = "holidays", sided: floa
 
 
 @pytest.mark.parametrize("pixels", [16, 32, 64, 128, 256])
-@pytest.mark.parametrize("machine", [GPU, CPU, Machine("GPU", 8, 16e9), Machine("CPU", 64, 256e9)])
+@pytest.mark.parametrize("machine", [GPU, CPU, Hardware("GPU", 8, 16e9), Hardware("CPU", 64, 256e9)])
 @pytest.mark.parametrize("images", [4, 11, 900, 1_000_000])
-def test_every_choice_fits_the_dataset_and_the_machine(pixels: int, machine: Machine, images: int) -> None:
+def test_every_choice_fits_the_dataset_and_the_machine(pixels: int, machine: Hardware, images: int) -> None:
     config = chosen(own(pixels, images), machine)[1].config
     workers = config.train.workers
     assert config.model.image_sizes[-1] == pixels and 1 <= workers <= machine.devices
@@ -65,9 +65,9 @@ def test_the_batch_is_halved_until_it_fits_the_memory() -> None:
     before = choice.values["train.batch_size"]
     fit_memory(choice, GPU, load_config("small"), set())
     assert choice.values["train.batch_size"] == before == (32, "32 images a step")
-    fit_memory(choice, Machine("GPU", 1, 0.4e9), load_config("small"), {"train.batch_size"})
+    fit_memory(choice, Hardware("GPU", 1, 0.4e9), load_config("small"), {"train.batch_size"})
     assert choice.values["train.batch_size"] == before  # asked for: a dry run says that it does not fit
-    fit_memory(choice, Machine("GPU", 1, 0.4e9), load_config("small"), set())
+    fit_memory(choice, Hardware("GPU", 1, 0.4e9), load_config("small"), set())
     assert choice.values["train.batch_size"] == (8, "0.4 GB of memory")
 
 
