@@ -17,7 +17,11 @@ __all__ = ["FIGURES"]
 
 def flags(parser: argparse.ArgumentParser) -> None:
     storage_flag(parser)
-    parser.add_argument("--runs", metavar="A,B,C", help="names of trained runs in the storage, which share a dataset")
+    parser.add_argument(
+        "--runs",
+        metavar="A,B,C",
+        help="names of trained runs in the storage, which share a dataset; LABEL=RUN has LABEL in the figures",
+    )
     parser.add_argument(
         "--caption", action="append", default=[], metavar="TEXT", help="repeatable; default: unseen ones"
     )
@@ -28,12 +32,10 @@ def flags(parser: argparse.ArgumentParser) -> None:
 
 
 def carry_out(options: argparse.Namespace) -> int:
-    names = [name.strip() for name in (options.runs or "").split(",") if name.strip()]
-    if not names:
-        raise ConfigError("--runs: not given; expected names of trained runs, such as --runs attngan,dm-gan")
+    names = _labelled(options.runs or "")
     if options.count < 1:
         raise ConfigError(f"--count {options.count}: expected at least 1")
-    folders = {name: existing(runs_url(options), name, "--runs ") for name in names}
+    folders = {label: existing(runs_url(options), name, "--runs ") for label, name in names.items()}
     captions = list(options.caption)
     if options.captions is not None:
         lines = read_text(options.captions, "--captions ").splitlines()
@@ -41,7 +43,7 @@ def carry_out(options: argparse.Namespace) -> int:
     with installed():
         from dmgan.report.figures import load_systems, write_figures
         from dmgan.runs.run import Run
-    runs = {name: Run(folder.url) for name, folder in folders.items()}
+    runs = {label: Run(folder.url) for label, folder in folders.items()}
     for run in runs.values():
         check_trained(run)
     out = Path(output_folder(str(options.out)))
@@ -52,6 +54,20 @@ def carry_out(options: argparse.Namespace) -> int:
         raise ConfigError(f"--out {out}: cannot be written: {error}") from error
     print(f"figures 3 to 6 of {', '.join(names)}: {page}")
     return 0
+
+
+def _labelled(given: str) -> dict[str, str]:
+    """Names of runs by what figures call them: `LABEL=RUN`, or the run's own name. Raises ConfigError."""
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in given.split(","))):
+        label, _, name = part.rpartition("=")
+        label, name = (label or name).strip(), name.strip()
+        if not label or not name or label in found:
+            raise ConfigError(f"--runs {part}: expected RUN or LABEL=RUN, each label once")
+        found[label] = name
+    if not found:
+        raise ConfigError("--runs: not given; expected names of trained runs, such as --runs attngan,dm-gan")
+    return found
 
 
 FIGURES = Command("the paper's Figures 3 to 6 of trained runs that share a dataset", flags, carry_out)

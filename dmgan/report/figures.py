@@ -6,6 +6,7 @@ import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from dmgan.training.batch import caption_tensors
 
 __all__ = ["System", "grid_png", "load_systems", "write_figures"]
 
-_CELL, _GAP, _LABEL, _HEAD = 112, 6, 150, 64
+_CELL, _GAP, _LABEL, _HEAD = 112, 6, 150, 64  # pixels; the header grows with its texts
+_LINE = 15  # pixels of a line of the header
 _TEMPLATES = Path(__file__).parent / "templates"
 _NOISES = 8  # of Figure 5
 _WORD_CAPTIONS = 2  # of Figure 6
@@ -163,20 +165,25 @@ def _plain(name: str, title: str, header: list[str], rows: list[tuple[str, list[
 def grid_png(
     header: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray]]], notes: Sequence[Sequence[str]]
 ) -> bytes:
-    """A PNG of labelled rows of images uint8 (h, w, 3), each of at least 112 pixels, with its note under it."""
+    """A PNG of labelled rows of images uint8 (h, w, 3), each of at least 112 pixels, with its note under it.
+
+    `header` has a text above every column; it and labels are wrapped, none is cut.
+    """
     cell = max(_CELL, *(image.shape[0] for _, images in rows for image in images))
     font, small = ImageFont.load_default(size=12), ImageFont.load_default(size=11)
     note = 18 if any(any(texts) for texts in notes) else 0
     columns = max(len(images) for _, images in rows)
-    height = _HEAD + len(rows) * (cell + note + _GAP) + _GAP
-    canvas = Image.new("RGB", (_LABEL + columns * (cell + _GAP), height), "white")
+    headings = [textwrap.wrap(text, max(8, cell // 6)) for text in header]
+    labels = [textwrap.wrap(label, 22) for label, _ in rows]
+    head = max(_HEAD, 8 + _LINE * max(len(lines) for lines in headings))
+    heights = [max(cell + note, 8 + _LINE * len(lines)) + _GAP for lines in labels]
+    canvas = Image.new("RGB", (_LABEL + columns * (cell + _GAP), head + sum(heights) + _GAP), "white")
     pen = ImageDraw.Draw(canvas)
-    for c, text in enumerate(header):
-        lines = textwrap.wrap(text, max(8, cell // 6))[:4]
+    for c, lines in enumerate(headings):
         pen.multiline_text((_LABEL + c * (cell + _GAP), 4), "\n".join(lines), fill="black", font=small)
-    for r, ((label, images), texts) in enumerate(zip(rows, notes, strict=True)):
-        top = _HEAD + r * (cell + note + _GAP)
-        pen.multiline_text((_GAP, top + 4), "\n".join(textwrap.wrap(label, 22)), fill="black", font=font)
+    tops = accumulate(heights, initial=head)
+    for top, lines, (_, images), texts in zip(tops, labels, rows, notes, strict=False):
+        pen.multiline_text((_GAP, top + 4), "\n".join(lines), fill="black", font=font)
         for c, (pixels, text) in enumerate(zip(images, texts, strict=True)):
             image = Image.fromarray(pixels).resize((cell, cell), Image.Resampling.NEAREST)
             canvas.paste(image, (_LABEL + c * (cell + _GAP), top))

@@ -50,6 +50,14 @@ def test_figures_of_runs_that_share_a_dataset(storage: Path, tmp_path: Path) -> 
     assert one != three
 
 
+def test_a_run_is_called_by_its_label(storage: Path, tmp_path: Path) -> None:
+    arguments = ["figures", "--runs", "DM-GAN=memory,sentence", "--storage", str(storage), "--count", "1"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "figure-6-DM-GAN.png").exists() and (tmp_path / "figure-5-sentence.png").exists()
+    page = (tmp_path / "figures.html").read_text()
+    assert "the stages of DM-GAN" in page and "the stages of memory" not in page
+
+
 def test_mistakes_are_one_line(storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(storage / "memory", tmp_path / "memory")
     shutil.copytree(storage / "memory", tmp_path / "elsewhere")
@@ -60,6 +68,8 @@ def test_mistakes_are_one_line(storage: Path, tmp_path: Path, capsys: pytest.Cap
         ("memory,none", (), "--runs none: no such run in "),
         ("memory,elsewhere", (), "elsewhere is of /another, memory of "),
         ("", (), "--runs: not given"),
+        ("a=memory,a=memory", (), "--runs a=memory: expected RUN or LABEL=RUN, each label once"),
+        ("a=", (), "--runs a=: expected RUN or LABEL=RUN"),
         ("memory", ("--count", "0"), "--count 0: expected at least 1"),
         ("memory", ("--caption", "qwertz"), "none of its words is in the vocabulary"),
     ):
@@ -76,3 +86,15 @@ def test_a_grid_has_every_picture_in_its_place() -> None:
     pixels = np.asarray(Image.open(io.BytesIO(content)))
     middle = [tuple(pixels[64 + 50 + 118 * r, 150 + 50 + 118 * c].tolist()) for r in (0, 1) for c in (0, 1)]
     assert middle == [(200, 0, 0), (0, 0, 200), (0, 0, 200), (200, 0, 0)]
+
+
+def test_a_long_caption_is_not_cut() -> None:
+    image = np.full((16, 16, 3), 9, np.uint8)
+
+    def picture(header: str) -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(grid_png([header], [("a", [image])], [[""]]))))
+
+    short, long = picture("a bird"), picture("a very long caption " * 9)
+    assert long.shape[0] > short.shape[0] == 64 + 112 + 12
+    first = long.shape[0] - 112 - 12  # the row of pixels where the picture begins
+    assert (long[first : first + 112, 150:262] == 9).all() and (long[first - 30 : first, 150:262] < 128).any()
