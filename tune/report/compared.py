@@ -13,6 +13,7 @@ import torch
 
 from dmgan.architectures import build_generator
 from dmgan.evaluation.metrics import Score
+from dmgan.evaluation.record import read_evaluation
 from dmgan.report.scores import PUBLISHED
 from tune.report.content import WholeSweep, short
 from tune.results import Trial, trial_run
@@ -57,7 +58,10 @@ def cost(sweep: WholeSweep, trial: Trial) -> dict[str, float | None]:
 
 
 def over_seeds(sweep: WholeSweep) -> pd.DataFrame | None:
-    """A row a configuration: mean ± standard deviation over its seeds, its size and its step's cost."""
+    """A row a configuration: mean ± standard deviation over its seeds, its size and its step's cost.
+
+    The last row is the ceiling: what the real test images get.
+    """
     groups = _groups(sweep)
     if groups is None:
         return None
@@ -66,14 +70,29 @@ def over_seeds(sweep: WholeSweep) -> pd.DataFrame | None:
         row: dict[str, object] = {**{key: short(value) for key, value in values.items()}, "seeds": len(part)}
         for score in sweep.compared_scores:
             found = part[score.name].astype(float) * (100 if score.percent else 1)
-            spread = f" ± {found.std(ddof=1):.3f}" if len(part) > 1 else ""
-            row[_label(score)] = f"{found.mean():.3f}{spread}"
+            spread = f" ± {found.std(ddof=1):.{score.digits}f}" if len(part) > 1 else ""
+            row[_label(score)] = f"{found.mean():.{score.digits}f}{spread}"
         costs = [cost(sweep, sweep.trials[int(label[1:]) - 1]) for label in part["trial"]]
         for name in costs[0]:
             known = [value for each in costs if (value := each[name]) is not None]
             row[name] = f"{sum(known) / len(known):.3g}" if known else ""
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame([*rows, *_ceiling(sweep, list(rows[0]))])
+
+
+def _ceiling(sweep: WholeSweep, columns: list[str]) -> list[dict[str, object]]:
+    """A row of what the real test images get by the first trial's measures, where its evaluation has any of it."""
+    first = next(trial for trial in sweep.trials if trial.score is not None)
+    evaluation = read_evaluation(trial_run(sweep.run, first.id))
+    if evaluation is None or not evaluation.real_scores:
+        return []
+    real = evaluation.real_scores
+    row: dict[str, object] = dict.fromkeys(columns, "")
+    row[columns[0]] = f"real test images, by {sweep.label(first)}'s measures"
+    for score in sweep.compared_scores:
+        if score.name in real:
+            row[_label(score)] = f"{score.of(real) * (100 if score.percent else 1):.{score.digits}f}"
+    return [row]
 
 
 def paired(sweep: WholeSweep) -> pd.DataFrame | None:
@@ -98,7 +117,7 @@ def paired(sweep: WholeSweep) -> pd.DataFrame | None:
                     "to": _name(other),
                     "score": _label(score),
                     "seeds": len(both),
-                    "difference": f"{mean:+.3f} ± {half:.3f}",
+                    "difference": f"{mean:+.{score.digits}f} ± {half:.{score.digits}f}",
                     "": verdict,
                 }
             )

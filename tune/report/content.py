@@ -20,7 +20,10 @@ from tune.state import SweepState
 __all__ = ["WholeSweep", "facts", "method", "notes", "short", "values_text", "warnings"]
 
 
-_INDEPENDENT = ("judge_r_precision", "clip_r_precision", "attribute_accuracy", "object_accuracy", "relation_accuracy")
+_INDEPENDENT = (
+    *("judge_r_precision", "clip_r_precision", "attribute_accuracy", "colour_accuracy"),
+    *("object_accuracy", "object_colours", "relation_accuracy"),
+)
 
 
 @dataclass(frozen=True)

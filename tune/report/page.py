@@ -99,7 +99,11 @@ def _page(sweep: WholeSweep, rows: list[dict[str, object]]) -> dict[str, object]
         "short": short,
         "plots": _plots(sweep) if sweep.scored else None,
         "tables": [
-            ("Over seeds", "Mean ± standard deviation over the seeds of every configuration.", over_seeds(sweep)),
+            (
+                "Over seeds",
+                "Mean ± standard deviation over the seeds of every configuration; what the real test images get.",
+                over_seeds(sweep),
+            ),
             (
                 "Differences by seed",
                 "Of every two configurations, from the one to the other, seed by seed: the mean with its 95 % interval "

@@ -23,6 +23,13 @@ def test_the_interval_is_students() -> None:
     assert interval([5.0, 5.0]) == (5, 0)
 
 
+def evaluation(real: dict[str, dict[str, float]]) -> dict[str, object]:
+    known = {"images": 40, "features": "damsm", "step": 9, "weights": "ema", "generator_sha256": "", "checksum": ""}
+    lists: dict[str, object] = {"best": [], "worst": [], "r_precision_by_class": [], "protocol": {}}
+    scores = {"fid": 30.0, "r_precision": 0.5}
+    return {**known, **lists, **scores, "data": "", "seconds": 1.0, "real_scores": real}
+
+
 def test_a_sweep_over_systems_is_compared_by_seed(untrained: tuple[Run, list[str]], tmp_path: Path) -> None:
     sweep, config = Run(str(tmp_path / "table1")), load_config(None, untrained[1])
     sweep.write_config(config)
@@ -47,10 +54,15 @@ def test_a_sweep_over_systems_is_compared_by_seed(untrained: tuple[Run, list[str
         for name in ("encoders.safetensors", "vocabulary.json", "generator.safetensors", "generator.json"):
             shutil.copy(untrained[0].path(name), run.path(name))
         run.write_config(config)
+    real = {"r_precision": {"mean": 0.625, "std": 0.0}, "judge_r_precision": {"mean": 0.7, "std": 0.0}}
+    first = Run(sweep.path("trials", "000"))
+    first.write_json("evaluation.json", evaluation(real))
     page = Path(write_report(sweep)).read_text()
     text = Path(sweep.path("report.md")).read_text()
     assert "| gan-int-cls | attngan | FID ↓ | 3 | -9.000 ± 2.484 | attngan is better |" in text
     assert "| attngan | dm-gan | FID ↓ | 3 | +0.000 ± 3.286 | not told apart |" in text
+    (ceiling,) = [line for line in text.splitlines() if line.startswith("| real test images, by #1's measures |")]
+    assert "| 62.50 |" in ceiling and "| 70.00 |" in ceiling and "real test images, by #1" in page
     assert "| attngan | 3 | 21.000 ± 1.000 |" in text and "R-precision, independent judge ↑ (%)" in text
     assert "generator, M parameters" in text and "| GAWWN | CUB | 3.62 ± 0.07 |" in text
     assert "positions of the bird's parts" in text and "Differences by seed" in page
