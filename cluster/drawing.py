@@ -22,6 +22,7 @@ from cluster.driver.resources import ClusterError, ray_cluster
 from cluster.placement import uses_gpus
 from datasets.errors import UserError, short_reason
 from datasets.storage.environment import storage_environment
+from dmgan.allocator import keep_freed_memory
 from dmgan.config import Config
 from dmgan.drawing.picture import Look, Picture
 from dmgan.drawing.plan import Plan
@@ -44,6 +45,7 @@ class Artist:
     dtype: str | None
 
     def model(self) -> TextToImage:
+        keep_freed_memory()
         return TextToImage.from_run(self.run.url, self.step, self.device, self.dtype, config=self.config)
 
 

@@ -18,6 +18,7 @@ from datasets import storage
 from datasets.errors import UserError
 from datasets.ray_address import problem_of
 from datasets.terminal import has_colour
+from dmgan.allocator import keeping_freed_memory
 from dmgan.config import Config
 
 __all__ = ["ClusterError", "connect", "ray_cluster"]
@@ -62,7 +63,7 @@ def connect(own: bool, *, spare_cpus: int = 0, dashboard: bool = False, metrics_
     """Connect this process to a Ray cluster of its `own`, which ends with it, or to that of RAY_ADDRESS.
 
     A cluster of our own has `spare_cpus` beside those of the machine, a `dashboard` if asked for, and metrics for
-    Prometheus on `metrics_port`. Raises ClusterError.
+    Prometheus on `metrics_port`; its processes keep freed memory (`dmgan.allocator`). Raises ClusterError.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -80,7 +81,7 @@ def connect(own: bool, *, spare_cpus: int = 0, dashboard: bool = False, metrics_
     if not own and (problem := problem_of(address)) is not None:
         raise ClusterError(f"RAY_ADDRESS={address}: {problem}")
     try:
-        with _own_sessions():
+        with _own_sessions(), _variables(keeping_freed_memory() if own else {}):
             _start(options, _STARTS if own else 1)
     except Exception as error:  # of a Ray that does not start, of an address that it refuses: it raises many kinds
         said = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())[:200]
@@ -122,6 +123,17 @@ def _own_sessions() -> Iterator[None]:
         yield
     finally:
         services.ConsolePopen = before
+
+
+@contextmanager
+def _variables(added: dict[str, str]) -> Iterator[None]:
+    """Processes started within have these in their environment, which this process has not afterwards."""
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _wait_for_room(config: Config, seconds: float) -> None:

@@ -19,6 +19,7 @@ from cluster.placement import uses_gpus
 from datasets import storage
 from datasets.storage.environment import storage_environment
 from datasets.storage.progress import progress_bar
+from dmgan.allocator import keep_freed_memory
 from dmgan.config import Config
 from dmgan.evaluation.evaluator import CaptionEncoder, Evaluator
 from dmgan.evaluation.metrics import Settings
@@ -62,6 +63,7 @@ class _Worker:
             torch.set_num_threads(config.train.threads)
         torch.backends.cudnn.allow_tf32 = False  # float32, as the protocol says
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        keep_freed_memory()
         self._run, self._encoder = run, CaptionEncoder(config, run, device)
         self._evaluator: Evaluator | None = None
 

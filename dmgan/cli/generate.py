@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cluster.driver.submitted import output_folder
 from datasets.documents import read_text
 from datasets.terminal import warn
+from dmgan.allocator import keep_freed_memory
 from dmgan.cli.command import Command, installed, on_a_run, run_and_configuration
 from dmgan.config import Config, ConfigError
 
@@ -98,6 +99,7 @@ def _model(options: argparse.Namespace, config: Config, run: Run) -> TextToImage
 
     # With workers this one reads captions alone, and leaves the devices to them.
     device = options.device if options.workers is None else "cpu"
+    keep_freed_memory()
     return TextToImage.from_run(run.url, options.step, device, options.dtype, config=config)
 
 

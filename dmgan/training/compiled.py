@@ -1,4 +1,4 @@
-"""`train.compile`: networks whose operations torch.compile fuses, and settings of a GPU that cost nothing."""
+"""`train.compile`: networks whose operations torch.compile fuses, and settings of a process that cost nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils._triton import has_triton
 
+from dmgan.allocator import keep_freed_memory
 from dmgan.config import Config, ConfigError
 
 __all__ = ["compile_networks", "fast_settings"]
@@ -42,7 +43,10 @@ def _check_compiler(device: torch.device) -> None:
 
 def fast_settings(config: Config, device: torch.device) -> None:
     """For this process: on a GPU cuDNN's quickest algorithm for each shape, found by trying at first use, as
-    the shapes of a training do not change; with `train.tf32` TensorFloat-32 in convolutions and matrix products."""
+    the shapes of a training do not change; with `train.tf32` TensorFloat-32 in convolutions and matrix products. On the
+    CPU memory that a step's tensors free is kept for the next step's."""
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = config.train.tf32

@@ -84,6 +84,8 @@ def test_a_second_driver_is_refused_and_a_node_that_goes_asks_for_a_checkpoint(
         check_second_driver(job, command(tmp_path / "runs", packed[0], *never[:2], "--set", "train.max_steps=2000"))
         assert run.read_config().train.max_steps == 100000
         assert not job.checkpoints()
+        training = [p for p in psutil.Process(job.process.pid).children(recursive=True) if "TrainWorker" in p.name()]
+        assert len(training) == 2 and all(p.environ()["MALLOC_ARENA_MAX"] == "1" for p in training)
         drain = subprocess.Popen([sys.executable, "-m", "cluster.drain", "worker"], cwd=ROOT)
         while not job.checkpoints():
             assert time.monotonic() < deadline and job.process.poll() is None, job.log()
