@@ -97,11 +97,11 @@ class Space:
     def has_grid(self) -> bool:
         return any(parameter.kind in _GRIDS for parameter in self.parameters)
 
-    def config(self, base: Config, values: Mapping[str, Any]) -> Config:
+    def config(self, base: Config, values: Mapping[str, object]) -> Config:
         """The configuration of a trial with these values. Raises ConfigError."""
         return _configured(self.parameters, base, values, "trial")
 
-    def encoders_config(self, base: Config, values: Mapping[str, Any]) -> Config:
+    def encoders_config(self, base: Config, values: Mapping[str, object]) -> Config:
         """The configuration that the encoders of such a trial are pre-trained with.
 
         A grid of seeds is of the GAN's training alone: all of its trials have the encoders of the sweep's own seed, so
@@ -128,7 +128,7 @@ class Space:
             if p.key in keys_with("encoders") and not (p.key == "train.seed" and p.kind == "grid")
         ]
 
-    def plan(self, trials: int, seed: int) -> list[dict[str, Any]]:
+    def plan(self, trials: int, seed: int) -> list[dict[str, object]]:
         """The values of all trials: every combination of the grids, the rest drawn by the seed."""
         random = np.random.RandomState(seed)
         grids = [p for p in self.parameters if p.kind in _GRIDS]
@@ -150,7 +150,7 @@ class Space:
             return wanted
         return prod(grids) * (wanted if len(grids) < len(self.parameters) else 1)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return {
             p.key: {p.kind: {case: dict(keys) for case, keys in p.cases.items()} if p.cases else list(p.values)}
             for p in self.parameters
@@ -186,8 +186,8 @@ def parse_space(tree: Any, config: Config, where: str) -> Space:
     return space
 
 
-def _configured(parameters: Sequence[Parameter], base: Config, values: Mapping[str, Any], where: str) -> Config:
-    named = {p.key: p.cases[values[p.key]] for p in parameters if p.cases}
+def _configured(parameters: Sequence[Parameter], base: Config, values: Mapping[str, object], where: str) -> Config:
+    named = {p.key: p.cases[str(values[p.key])] for p in parameters if p.cases}
     plain = with_values(base, {key: value for key, value in values.items() if key not in named})
     return with_case(plain, {k: v for case in named.values() for k, v in case.items()}, where) if named else plain
 
@@ -224,7 +224,7 @@ def _check_range(what: str, kind: str, values: Sequence[Any]) -> None:
         raise ConfigError(f"{what}: expected integers, got {list(values)!r}")
 
 
-def _combinations(parameters: Sequence[Parameter]) -> Iterator[dict[str, Any]]:
+def _combinations(parameters: Sequence[Parameter]) -> Iterator[dict[str, object]]:
     """What must be accepted for all to be: each value with the first ones of the others, and many combinations."""
     tried = {p.key: _tried(p) for p in parameters}
     first = {key: values[0] for key, values in tried.items()}

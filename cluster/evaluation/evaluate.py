@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -73,31 +74,36 @@ def evaluate(
         extremes = _extremes(run, chosen, generated["r_precision"], captions, team)
     finally:
         team.dismiss()
-    result = Evaluation.model_validate(
-        {
-            **values,
-            "images": whole.numbers.images,
-            "features": config.evaluate.features,
-            "step": chosen.step,
-            "weights": chosen.weights,
-            "generator_sha256": chosen.generator_sha256,
-            "checksum": chosen.checksum,
-            "data": config.data.url,
-            **extremes,
-            "r_precision_by_class": _by_class(generated["r_precision"], captions),
-            "protocol": protocol,
-            "real_scores": ceilings(real, whole),
-            "confusions": {
-                label: {"labels": list(found.labels), "counts": found.counts.tolist()}
-                for label, found in confusions(generated, whole).items()
-            },
-            "caveats": [*fewer_distractors(whole), *caveats(generated, real, whole)],
-            "seconds": round(time.monotonic() - started, 1),
-        }
-    )
+    found = {
+        **values,
+        **extremes,
+        "data": config.data.url,
+        "features": config.evaluate.features,
+        "r_precision_by_class": _by_class(generated["r_precision"], captions),
+        "protocol": protocol,
+        "real_scores": ceilings(real, whole),
+        "confusions": _confusions(generated, whole),
+        "caveats": [*fewer_distractors(whole), *caveats(generated, real, whole)],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    result = _record(found, chosen, whole.numbers.images)
     write_evaluation(run, result)
     storage.remove_folder(run.path(folder))
     return result
+
+
+def _record(found: Mapping[str, object], chosen: Candidate, images: int) -> Evaluation:
+    """What was found, and whose it is."""
+    whose = {"step": chosen.step, "weights": chosen.weights, "generator_sha256": chosen.generator_sha256}
+    return Evaluation.model_validate({**found, **whose, "checksum": chosen.checksum, "images": images})
+
+
+def _confusions(generated: PartSums, whole: Settings) -> dict[str, object]:
+    """By attribute, ready for JSON."""
+    return {
+        label: {"labels": list(found.labels), "counts": found.counts.tolist()}
+        for label, found in confusions(generated, whole).items()
+    }
 
 
 def write_evaluation(run: Run, result: Evaluation) -> None:
