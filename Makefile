@@ -19,7 +19,8 @@ docs: .venv/.installed
 # A link that leads nowhere is an error.
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/mkdocs.yml
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30 --durations-min 5
+# Three processes keep two cores at work: tests of jobs wait a quarter of their time.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30 --durations-min 5
 
 # The whole: style, types, layers, unit tests, multi-process tests. Manifests are checked by tests/k8s.
 test: check

@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take longest first, so that the two processes of `make test` end together; what needs a GPU where one
+    """Files that take longest first, so that the processes of `make test` end together; what needs a GPU where one
     is."""
     several = {item.path for item in items if item.get_closest_marker("distributed")}
     longest = {item.path for item in items if item.path.parent.name in ("end_to_end", "tune")}

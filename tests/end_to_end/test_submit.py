@@ -40,7 +40,7 @@ def until(what: Callable[[], bool], about: Callable[[], str]) -> None:
     deadline = time.monotonic() + 900
     while not what():
         assert time.monotonic() < deadline, about()
-        time.sleep(0.1)
+        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
