@@ -56,6 +56,8 @@ class UpsamplingConv2d(WideConv2d):
         with torch.autocast(x.device.type, enabled=False):  # sums of weights are rounded once, by the convolution
             transposed = weight.transpose(0, 1).reshape(-1, 9) @ self.sums
         weight = transposed.view(*weight.shape[1::-1], 4, 4)
+        if x.device.type == "cpu":  # else oneDNN's result, four times as large as x, would be put in another order
+            x = x.contiguous(memory_format=torch.channels_last)
         return F.conv_transpose2d(x, weight, stride=2, padding=1)
 
 
@@ -71,7 +73,7 @@ def _sums() -> Tensor:
 def in_fast_format(x: Tensor) -> Tensor:
     """x (B, C, H, W) with its channels side by side in memory where autocast computes it in bfloat16.
 
-    Convolutions hand the format on. In float32 they choose by themselves, as fast (docs/speed.md).
+    Convolutions hand the format on. In float32 others than transposed ones are as fast in either (docs/speed.md).
     """
     fast = torch.is_autocast_enabled(x.device.type)
     return x.contiguous(memory_format=torch.channels_last) if fast else x

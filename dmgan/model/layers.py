@@ -210,6 +210,9 @@ class ResidualBlock(nn.Module):
         return (y.unflatten(1, (-1, x.shape[1])) + x[:, None]).flatten(1, 2)
 
 
+_BATCH = 16  # images, for which a spectral norm's convolution chooses
+
+
 class SpectralNormConv2d(nn.Module):
     """A convolution whose weight is divided by its largest singular value σ (Miyato et al., 2018; DM-GAN §3.3).
 
@@ -234,8 +237,17 @@ class SpectralNormConv2d(nn.Module):
         if self._divided is not None:
             return F.conv2d(x, self._divided, self.bias, self.stride, self.padding)
         with torch.autocast(x.device.type, enabled=False):  # the power iteration needs all digits
-            weight = self.weight / self._largest(self.weight.flatten(1))
+            largest = self._largest(self.weight.flatten(1))
+            if self._has_more_weights_than(x):
+                x, weight = x / largest, self.weight
+            else:
+                weight = self.weight / largest
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+    def _has_more_weights_than(self, x: Tensor) -> bool:
+        """Whether it is less work to divide x by σ than the weight, at the paper's batches. The same for any batch, so
+        that a part of a batch is computed as the whole is."""
+        return self.weight[:, 0].numel() > _BATCH * x.shape[2] * x.shape[3]
 
     def _largest(self, matrix: Tensor) -> Tensor:
         """σ, of vectors of its own: the next forward moves the buffers while this one still waits for its backward."""

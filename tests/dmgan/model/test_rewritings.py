@@ -144,8 +144,9 @@ def test_upsamplings_weights_keep_their_names() -> None:
     assert Upsample(4, 2).state_dict().keys() == names | moments
 
 
-def test_spectral_norm_is_the_weight_over_the_vectors_sigma() -> None:
-    convolution = SpectralNormConv2d(3, 4, 3, 1, 1).double()
+@pytest.mark.parametrize("channels", [4, 80], ids=["few weights", "more weights than values"])
+def test_spectral_norm_is_the_weight_over_the_vectors_sigma(channels: int) -> None:
+    convolution = SpectralNormConv2d(3, channels, 3, 1, 1).double()
     start = {name: value.clone() for name, value in convolution.named_buffers()}
 
     def ours(x: Tensor) -> Tensor:
