@@ -28,7 +28,11 @@ SPACE = {
 
 
 def pretend(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any) -> None:
-    """As `run_trial`, without a network: better the nearer the generator's rate is to 0.001. An hour a rung."""
+    """As `run_trial`, without a network: better the nearer the generator's rate is to 0.001. An hour a rung.
+
+    It gets better with its steps as well, but not in a population: there the better one would else be whichever reported
+    last, and none would ever take over from the other.
+    """
     from ray import tune
 
     trial = load_trial(sweep, ray.get(registry.claim.remote(str(tune.get_context().get_trial_id()), values)))
@@ -40,7 +44,7 @@ def pretend(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any)
         if step > trial.step:
             if pbt:
                 keep_step(trial, sweep)
-            score = abs(log(values["optimizer.generator_lr"] / 0.001)) + 10 / step
+            score = abs(log(values["optimizer.generator_lr"] / 0.001)) + (0 if pbt else 10 / step)
             rung = Rung(
                 step=step,
                 score=score,
