@@ -30,8 +30,8 @@ SPACE = {
 def pretend(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any) -> None:
     """As `run_trial`, without a network: better the nearer the generator's rate is to 0.001. An hour a rung.
 
-    It gets better with its steps as well, but not in a population: there the better one would else be whichever reported
-    last, and none would ever take over from the other.
+    It gets better with its steps as well, but not in a population: there the better one would else be whichever
+    reported last, and none would ever take over from the other.
     """
     from ray import tune
 
@@ -64,8 +64,11 @@ def pretend(values: dict[str, Any], sweep: Run, steps: list[int], registry: Any)
 
 
 def keep_step(trial: Trial, sweep: Run) -> None:
-    """Let the other trial report first where it is behind: one that is over can no longer be learnt from."""
-    deadline = time.monotonic() + 20
+    """Let the other trial report first where it is behind: one that is over can no longer be learnt from.
+
+    So when the worse one reports its third rung, of five, the other's first is known and its last is not there yet.
+    """
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         trials = load_trials(sweep)
         behind = [t for t in trials if t.state != FINISHED and len(t.rungs) < len(trial.rungs)]
@@ -114,12 +117,12 @@ def test_a_sweep_that_a_cap_has_ended_goes_on_with_a_larger_one(settings: list[s
 
 
 def test_population_based_training_changes_values_within_their_range(settings: list[str], tmp_path: Path) -> None:
-    more = ("tune.scheduler=pbt", "tune.trials=2", "train.max_steps=12", "evaluate.images=20")
+    more = ("tune.scheduler=pbt", "tune.trials=2", "train.max_steps=15", "evaluate.images=20")
     config, space, sweep = begin(settings, tmp_path, *more)
     run_sweep(config, space, sweep)
     trials = load_trials(sweep)
     assert [trial.id for trial in trials] == ["001", "002"] and len(of(trials, FINISHED)) == 2
     for trial in trials:
-        assert [rung.step for rung in trial.rungs] == [3, 6, 9, 12]
+        assert [rung.step for rung in trial.rungs] == [3, 6, 9, 12, 15]
         assert all(1e-4 <= value <= 1e-2 for value in trial.values.values())
     assert any(trial.values != trial.planned for trial in trials)
