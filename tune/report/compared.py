@@ -69,9 +69,9 @@ def over_seeds(sweep: WholeSweep) -> pd.DataFrame | None:
     for values, part in groups:
         row: dict[str, object] = {**{key: short(value) for key, value in values.items()}, "seeds": len(part)}
         for score in sweep.compared_scores:
-            found = part[score.name].astype(float) * (100 if score.percent else 1)
-            spread = f" ± {found.std(ddof=1):.{score.digits}f}" if len(part) > 1 else ""
-            row[_label(score)] = f"{found.mean():.{score.digits}f}{spread}"
+            found = part[score.name].astype(float)
+            spread = f" ± {_number(score, found.std(ddof=1))}" if len(part) > 1 else ""
+            row[_label(score)] = f"{_number(score, found.mean())}{spread}"
         costs = [cost(sweep, sweep.trials[int(label[1:]) - 1]) for label in part["trial"]]
         for name in costs[0]:
             known = [value for each in costs if (value := each[name]) is not None]
@@ -91,7 +91,7 @@ def _ceiling(sweep: WholeSweep, columns: list[str]) -> list[dict[str, object]]:
     row[columns[0]] = f"real test images, by {sweep.label(first)}'s measures"
     for score in sweep.compared_scores:
         if score.name in real:
-            row[_label(score)] = f"{score.of(real) * (100 if score.percent else 1):.{score.digits}f}"
+            row[_label(score)] = _number(score, score.of(real))
     return [row]
 
 
@@ -106,8 +106,7 @@ def paired(sweep: WholeSweep) -> pd.DataFrame | None:
         if len(both) < 2:
             continue
         for score in sweep.compared_scores:
-            factor = 100 if score.percent else 1
-            differences = (both[score.name + "'"].astype(float) - both[score.name].astype(float)) * factor
+            differences = both[score.name + "'"].astype(float) - both[score.name].astype(float)
             mean, half = interval(differences.tolist())
             better = (mean < 0) == (score.better == "lower")
             verdict = "not told apart" if abs(mean) <= half else f"{_name(other if better else one)} is better"
@@ -117,7 +116,7 @@ def paired(sweep: WholeSweep) -> pd.DataFrame | None:
                     "to": _name(other),
                     "score": _label(score),
                     "seeds": len(both),
-                    "difference": f"{mean:+.{score.digits}f} ± {half:.{score.digits}f}",
+                    "difference": f"{_number(score, mean, '+')} ± {_number(score, half)}",
                     "": verdict,
                 }
             )
@@ -157,6 +156,11 @@ def _groups(sweep: WholeSweep) -> list[tuple[Mapping[str, object], pd.DataFrame]
 
 def _name(values: Mapping[str, object]) -> str:
     return ", ".join(str(value) for value in values.values())
+
+
+def _number(score: Score, value: float, sign: str = "") -> str:
+    """Without its unit, which the column's label has."""
+    return f"{value * (100 if score.percent else 1):{sign}.{score.digits}f}"
 
 
 def _label(score: Score) -> str:
