@@ -40,9 +40,11 @@ from datasets.manifest import load_manifest
 from datasets.packing.command import read_source
 from datasets.packing.pack import PackOptions, pack
 from datasets.sources import birds
+from dmgan.allocator import keep_freed_memory
 from dmgan.architectures import build_generator
 from dmgan.config import load_config
 from dmgan.evaluation.evaluator import CaptionEncoder, Evaluator
+from dmgan.evaluation.judges import OWN
 from dmgan.model.build import build_encoders
 from dmgan.pixels import png
 from dmgan.runs.run import Run
@@ -81,7 +83,7 @@ class Bench:
 
     def match(self) -> None:
         """The images of a part."""
-        self.evaluator.match(self.of_a_part, np.arange(IMAGES // PARTS))
+        self.evaluator.ranking.margins(OWN, self.of_a_part, np.arange(IMAGES // PARTS))
 
     def released_match(self, codes: Tensor | None = None) -> None:
         """One image after the other: its captions drawn and encoded, ranked by cosine."""
@@ -174,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _carry_out(options: argparse.Namespace) -> int:
     torch.set_num_threads(1)
+    keep_freed_memory()  # as evaluation's workers do
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = load_config(options.preset, options.set).model.image_sizes[-1]

@@ -15,7 +15,7 @@ from datasets.errors import UserError
 from datasets.manifest import Manifest, check_shards, load_manifest
 from datasets.vocabulary import Vocabulary
 from dmgan.config import Config, ConfigError
-from dmgan.evaluation.evaluator import UnseenCaptions
+from dmgan.evaluation.captions import UnseenCaptions
 from dmgan.evaluation.protocol import SPLIT, protocol_numbers
 from dmgan.model.tokenizers import check_vocabulary
 from dmgan.runs.run import Run

@@ -182,7 +182,7 @@ def evaluate_stage(
     """Score the run's generator, or those of its checkpoints at `steps`; `save_images` gets the generated images."""
     from cluster.evaluation.candidate import candidate, current_evaluation
     from cluster.evaluation.evaluate import evaluate, write_evaluation
-    from dmgan.evaluation.evaluator import UnseenCaptions
+    from dmgan.evaluation.captions import UnseenCaptions
 
     make_judge(config, run, lambda chosen, judge: training_stages(chosen, judge, until="pretrain"))
     wanted: Sequence[int | None] = steps or [None]

@@ -18,7 +18,7 @@ from cluster.evaluation.team import Team, tasks
 from datasets import storage
 from datasets.manifest import Manifest, load_manifest
 from dmgan.config import Config
-from dmgan.evaluation.evaluator import UnseenCaptions
+from dmgan.evaluation.captions import UnseenCaptions
 from dmgan.evaluation.features import describe_extractor
 from dmgan.evaluation.metrics import Settings, Sums
 from dmgan.evaluation.metrics.fid import read_moments

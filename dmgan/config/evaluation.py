@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dmgan.config.keys import Positive, Role, Section, Seed, key
+from dmgan.config.keys import Positive, Precision, Role, Section, Seed, key
 
 __all__ = ["Evaluate"]
 
@@ -54,6 +54,12 @@ class Evaluate(Section):
     clip: str | None = key(
         None, "folder or s3:// of a CLIP in Hugging Face's format, for its score and R-precision", "path"
     )
+    encoder_precision: Precision = key(
+        "float32",
+        "number format in which DAMSM's image encoders see images for R-precision; with bfloat16 close comparisons are "
+        "decided in float32; not where FID is on their codes (features=damsm)",
+        "scores",
+    )
     weights: Literal["ema", "raw"] = key("ema", "weights scored: the generator's average, or as trained", "scores")
     max_words: Positive = key(25, "T, tokens of a caption in evaluation: of a longer one the first are kept", "scores")
     seed: Seed = key(0, "seed of captions, noise and distractors", "scores")
@@ -62,6 +68,15 @@ class Evaluate(Section):
     @classmethod
     def _seed_as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _exact_features(self) -> Evaluate:
+        if self.encoder_precision != "float32" and self.features == "damsm":
+            raise ValueError(
+                f"encoder_precision={self.encoder_precision}: expected float32 with evaluate.features=damsm, where FID "
+                "is on the image encoder's codes"
+            )
+        return self
 
     @model_validator(mode="after")
     def _features_of_real_images(self) -> Evaluate:

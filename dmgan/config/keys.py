@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-__all__ = ["Batch", "Natural", "Positive", "Rate", "Role", "Section", "Seed", "Share", "key"]
+__all__ = ["Batch", "Natural", "Positive", "Precision", "Rate", "Role", "Section", "Seed", "Share", "key"]
 
 Positive = Annotated[int, Field(gt=0)]
 Batch = Annotated[int, Field(ge=2)]  # batch statistics and mismatches need another image
@@ -15,6 +15,7 @@ Natural = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Precision = Literal["float32", "bfloat16"]
 
 Role = Literal[
     "network",  # decides what the run's weights are: the same for every command on the run

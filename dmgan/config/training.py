@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dmgan.config.keys import Batch, Natural, Positive, Rate, Role, Section, Seed, Share, key
+from dmgan.config.keys import Batch, Natural, Positive, Precision, Rate, Role, Section, Seed, Share, key
 
 __all__ = ["Objective", "Optimizer", "Pretrain", "Samples", "Train"]
 
@@ -101,7 +101,7 @@ class Train(Section):
         300.0, "seconds to wait for nodes of a Ray cluster that start or are added"
     )
     max_failures: Natural = key(3, "times that Ray starts the workers again after one was lost")
-    precision: Literal["float32", "bfloat16"] = key(
+    precision: Precision = key(
         "float32",
         "number format of forward passes; with bfloat16 weights, normalisation and losses stay in float32",
         "fixed",

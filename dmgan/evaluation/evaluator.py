@@ -10,20 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from datasets import storage
-from datasets.captions import load_captions
 from datasets.manifest import load_manifest
 from datasets.stream import open_images
 from dmgan.config import Config
 from dmgan.drawing.request import normal_draws
+from dmgan.evaluation.captions import UnseenCaptions
 from dmgan.evaluation.features import DAMSM, DamsmFeatures, FidelityFeatures
 from dmgan.evaluation.judges import OWN, DamsmJudge, judges_of
-from dmgan.evaluation.metrics import Part, Ranked
-from dmgan.evaluation.metrics.r_precision import Distractors, available_distractors, matching_scores
+from dmgan.evaluation.metrics import Part
 from dmgan.evaluation.protocol import SPLIT, settings, wanted_metrics
+from dmgan.evaluation.ranking import Ranking
 from dmgan.evaluation.sums import PartSums
 from dmgan.model.generator import Generator
 from dmgan.pixels import png, quantised
@@ -31,45 +30,9 @@ from dmgan.runs.reading import read_options
 from dmgan.runs.run import Run
 from dmgan.seeds import seed_of
 
-__all__ = ["CaptionEncoder", "Evaluator", "UnseenCaptions"]
+__all__ = ["CaptionEncoder", "Evaluator"]
 
 _ENCODED_TOGETHER = 512
-_MATCHED_TOGETHER = 256  # images, each with its distractors' sentences
-
-
-class UnseenCaptions:
-    """Every caption of the test split, and which of them each generated image is of."""
-
-    def __init__(self, url: str, seed: int) -> None:
-        entries = list(load_captions(url, SPLIT))
-        self._first = np.cumsum([0, *(len(entry.captions) for entry in entries)])
-        self.texts = [text for entry in entries for text in entry.captions]
-        self.classes = np.array([entry.class_id for entry in entries for _ in entry.captions])
-        self._order = np.random.default_rng([seed, 1]).permutation(len(self.texts))
-        self.class_names = {entry.class_id: entry.class_name for entry in entries}
-        # Captions that say the same are encoded once.
-        self.distinct_texts = list(dict.fromkeys(self.texts))
-        where = {text: i for i, text in enumerate(self.distinct_texts)}
-        self.distinct = np.array([where[text] for text in self.texts])  # of each caption its distinct text
-
-    def of(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The numbers of the captions of images `indices`: all in an order drawn by the seed, again and again."""
-        return self._order[np.asarray(indices) % len(self._order)]
-
-    @property
-    def distractors(self) -> int:
-        """The most mismatching captions that every image can be compared with."""
-        return available_distractors(self.classes, self.distinct)
-
-    @property
-    def images(self) -> int:
-        """Real images of the split."""
-        return len(self._first) - 1
-
-    def of_real(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The numbers of the captions by which the real images `indices` are judged: their own, each in its turn."""
-        i = np.asarray(indices)
-        return self._first[i] + i % (self._first[i + 1] - self._first[i])
 
 
 class CaptionEncoder:
@@ -82,7 +45,12 @@ class CaptionEncoder:
         self.settings = settings(config, manifest.name, self.captions.distractors)
         texts, self.distinct = self.captions.distinct_texts, self.captions.distinct
         self.own = DamsmJudge(
-            run.load_encoders(config), run.read_tokenizer(config), texts, config.evaluate.max_words, device
+            run.load_encoders(config),
+            run.read_tokenizer(config),
+            texts,
+            config.evaluate.max_words,
+            device,
+            config.evaluate.encoder_precision,
         )
         self.judges = judges_of(config, run, self.own, texts, device)
         self.fidelity = None if config.evaluate.features == DAMSM else FidelityFeatures(config.evaluate, device)
@@ -121,10 +89,14 @@ class Evaluator:
         self.generator = generator.to(self.device)
         sentences = sentences.to(self.device)
         by_judge = sentences.split([judge.dimensions for judge in encoder.judges.values()], dim=1)
-        self._sentences = {name: F.normalize(part, dim=1) for name, part in zip(encoder.judges, by_judge, strict=True)}
         self._damsm = DamsmFeatures(self._prototypes(by_judge[0]), self.config.objective.gamma3)
-        seed, wrong = self.config.evaluate.seed, self.settings.numbers.distractors
-        self._distractors = Distractors(self.captions.classes, encoder.distinct, wrong, seed)
+        self.ranking = Ranking(
+            self.captions,
+            encoder.judges,
+            dict(zip(encoder.judges, by_judge, strict=True)),
+            self.settings.numbers.distractors,
+            self.config.evaluate.seed,
+        )
 
     def _prototypes(self, sentences: Tensor) -> Tensor:
         """The mean sentence of every class: (classes, N_w)."""
@@ -147,13 +119,13 @@ class Evaluator:
 
     def _judged(self, images: Tensor) -> _Judged:
         """What is computed of a batch of uint8 images."""
-        codes = {name: judge.codes(images) for name, judge in self.encoder.judges.items()}
+        codes = {name: judge.quick_codes(images) for name, judge in self.encoder.judges.items()}
         return _Judged(*self.features(images, codes[OWN]), codes)
 
     def _part(
         self,
         columns: Sequence[_Judged],
-        images: Sequence[Tensor],
+        images: list[Tensor],
         indices: np.ndarray,
         captions: np.ndarray,
         total: int,
@@ -161,12 +133,12 @@ class Evaluator:
         """The batches together: images `indices` of `total`, which have the captions of these numbers."""
         ranked = {}
         for name in self.encoder.judges:
-            matching, found = self.match(torch.cat([c.codes[name] for c in columns]), indices, captions, name)
-            ranked[name] = Ranked(matching.cpu().numpy(), found.cpu().numpy())
+            codes = torch.cat([column.codes[name] for column in columns])
+            ranked[name] = self.ranking.ranked(name, codes, images, indices, captions)
         return Part(
             indices=indices,
             total=total,
-            images=torch.cat(list(images)),
+            images=torch.cat(images),
             captions=[self.captions.texts[c] for c in captions],
             features=torch.cat([column.features for column in columns]),
             logits=torch.cat([column.logits for column in columns]),
@@ -183,25 +155,6 @@ class Evaluator:
         if self.encoder.fidelity is not None:
             return self.encoder.fidelity(images)
         return self._damsm(self.codes(images) if codes is None else codes)
-
-    def match(
-        self, codes: Tensor, indices: np.ndarray, captions: np.ndarray | None = None, judge: str = OWN
-    ) -> tuple[Tensor, Tensor]:
-        """Matching scores (N,) of the images' codes (N, D) by a judge, and whether R-precision counts them (N,).
-
-        `captions` are the numbers of the images' own captions, by default those of the generated images `indices`.
-        """
-        captions, distinct = self.captions.of(indices) if captions is None else captions, self.encoder.distinct
-        parts = []
-        for start in range(0, len(indices), _MATCHED_TOGETHER):
-            part = slice(start, start + _MATCHED_TOGETHER)
-            own, classes = distinct[captions[part]], self.captions.classes[captions[part]]
-            wrong = distinct[self._distractors.of(indices[part], classes, own)]
-            chosen = (torch.from_numpy(each).to(self.device) for each in (own, wrong))
-            sentences = (F.embedding(each, self._sentences[judge]) for each in chosen)
-            parts.append(matching_scores(codes[part], *sentences))
-        matching, found = (torch.cat(column) for column in zip(*parts, strict=True))
-        return matching, found
 
     @torch.no_grad()
     def images(self, indices: Sequence[int]) -> Tensor:

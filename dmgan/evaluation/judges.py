@@ -11,12 +11,13 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor
 
 from datasets import storage
-from dmgan.config import Config, ConfigError, keys_with, with_values
+from dmgan.config import Config, ConfigError, Precision, keys_with, with_values
 from dmgan.evaluation.clip import ClipNetwork, clip_sha256
 from dmgan.model.build import Encoders
 from dmgan.model.folding import keep_folded
@@ -42,10 +43,13 @@ __all__ = [
 
 OWN, JUDGE, CLIP = "damsm", "judge", "clip"
 _FOLDER = ".judges"  # beside the runs
+_DOUBT = 0.02  # of cosines by bfloat16, which moves their differences by a tenth of that (docs/evaluation.md)
 
 
 class Judge(ABC):
     """Encodes the distinct captions it was made with, and images."""
+
+    doubt = 0.0  # two cosines that differ by less in `quick_codes` are compared by `codes`
 
     @property
     @abstractmethod
@@ -60,16 +64,30 @@ class Judge(ABC):
     def codes(self, images: Tensor) -> Tensor:
         """Of uint8 images (N, 3, H, W): (N, D)."""
 
+    def quick_codes(self, images: Tensor) -> Tensor:
+        """The same, which may be rounded where that is faster."""
+        return self.codes(images)
+
 
 class DamsmJudge(Judge):
-    """A pair of DAMSM's encoders with their tokenizer."""
+    """A pair of DAMSM's encoders with their tokenizer; `precision` is that of its quick codes."""
 
     def __init__(
-        self, encoders: Encoders, tokenizer: Tokenizer, captions: Sequence[str], max_words: int, device: torch.device
+        self,
+        encoders: Encoders,
+        tokenizer: Tokenizer,
+        captions: Sequence[str],
+        max_words: int,
+        device: torch.device,
+        precision: Precision = "float32",
     ) -> None:
         """Raises UnknownWordsError for a caption without a word that the tokenizer knows."""
         self.encoders, self._device = encoders.to(device), device
         keep_folded(self.encoders)
+        self._rounded = None
+        if precision == "bfloat16":
+            self.doubt, self._rounded = _DOUBT, deepcopy(self.encoders.image)
+            keep_folded(self._rounded, torch.bfloat16)
         self.ids, self.lengths = caption_tensors(captions, tokenizer, max_words)
 
     @property
@@ -84,6 +102,13 @@ class DamsmJudge(Judge):
     @torch.no_grad()
     def codes(self, images: Tensor) -> Tensor:
         return self.encoders.image.code(to_unit(images))
+
+    @torch.no_grad()
+    def quick_codes(self, images: Tensor) -> Tensor:
+        if self._rounded is None:
+            return self.codes(images)
+        with torch.autocast(self._device.type, torch.bfloat16):
+            return self._rounded.code(to_unit(images)).float()
 
 
 class ClipJudge(Judge):
@@ -111,7 +136,8 @@ def judges_of(
     if (judge := judge_run(config, run)) is not None:
         theirs = judge.read_config()
         encoders, tokenizer = judge.load_encoders(theirs), judge.read_tokenizer(theirs)
-        found[JUDGE] = DamsmJudge(encoders, tokenizer, captions, config.evaluate.max_words, device)
+        options = config.evaluate
+        found[JUDGE] = DamsmJudge(encoders, tokenizer, captions, options.max_words, device, options.encoder_precision)
     if config.evaluate.clip is not None:
         found[CLIP] = ClipJudge(config.evaluate.clip, captions, device)
     return found

@@ -141,7 +141,7 @@ def describe(
         "pixels": config.model.image_sizes[-1],
         "quantisation": "uint8, rounded to the nearest",
         "extractor": extractor,
-        "dtype": {"networks": "float32", "sums": "float64"},
+        "dtype": {"networks": "float32", "encoders": options.encoder_precision, "sums": "float64"},
         **{name: entry for entries in of_metrics for name, entry in entries.items()},
         "encoders_sha256": encoders_sha256,
         "judges_sha256": dict(judges_sha256 or {}),

@@ -102,14 +102,16 @@ def _repeated(rows: np.ndarray) -> np.ndarray:
 
 
 def matching_scores(codes: Tensor, own: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine of each image with its own caption (N,), and whether no other's is as large (N,): R-precision with R = 1.
+    """Cosine of each image with its own caption (N,), and by how much it is above the largest of the others (N,).
+
+    R-precision with R = 1 counts the images of which the latter is above 0.
 
     codes (N, N_w) of images; own (N, N_w) and others (N, C, N_w), sentences of unit length.
     """
     codes = F.normalize(codes, dim=1)
     scores = (codes * own).sum(1)
     wrong = torch.bmm(others, codes[:, :, None])[:, :, 0]
-    return scores, scores > wrong.max(dim=1).values
+    return scores, scores - wrong.max(dim=1).values
 
 
 @dataclass

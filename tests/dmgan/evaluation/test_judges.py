@@ -15,8 +15,9 @@ from datasets.packing.pack import PackOptions, pack
 from datasets.sources.drawn import birds2, scenes
 from datasets.sources.records import Entries, Source
 from dmgan.config import ConfigError, load_config
+from dmgan.evaluation.captions import UnseenCaptions
 from dmgan.evaluation.clip import check_clip
-from dmgan.evaluation.evaluator import CaptionEncoder, Evaluator, UnseenCaptions
+from dmgan.evaluation.evaluator import CaptionEncoder, Evaluator
 from dmgan.evaluation.judges import encoders_key, judge_run, judges_sha256
 from dmgan.evaluation.sums import added, ceilings, confusions, scores
 from dmgan.model.build import build_encoders
