@@ -158,9 +158,9 @@ def plain_engine(
 
 
 def adam(module: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
-    """Of the module's trained parameters; on a GPU one kernel updates all of them."""
+    """Of the module's trained parameters, read and written once: by one kernel, of all on a GPU, of each on the CPU."""
     trained = [p for p in module.parameters() if p.requires_grad]
-    return torch.optim.Adam(trained, lr, betas, fused=all(p.device.type == "cuda" for p in trained) or None)
+    return torch.optim.Adam(trained, lr, betas, fused=all(p.device.type in ("cpu", "cuda") for p in trained) or None)
 
 
 def step_count(optimizer: torch.optim.Optimizer, steps: int, device: torch.device) -> Tensor:
