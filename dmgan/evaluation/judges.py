@@ -43,13 +43,12 @@ __all__ = [
 
 OWN, JUDGE, CLIP = "damsm", "judge", "clip"
 _FOLDER = ".judges"  # beside the runs
-_DOUBT = 0.02  # of cosines by bfloat16, which moves their differences by a tenth of that (docs/evaluation.md)
 
 
 class Judge(ABC):
     """Encodes the distinct captions it was made with, and images."""
 
-    doubt = 0.0  # two cosines that differ by less in `quick_codes` are compared by `codes`
+    rounds = False  # whether `quick_codes` are not `codes`
 
     @property
     @abstractmethod
@@ -86,7 +85,7 @@ class DamsmJudge(Judge):
         keep_folded(self.encoders)
         self._rounded = None
         if precision == "bfloat16":
-            self.doubt, self._rounded = _DOUBT, deepcopy(self.encoders.image)
+            self.rounds, self._rounded = True, deepcopy(self.encoders.image)
             keep_folded(self._rounded, torch.bfloat16)
         self.ids, self.lengths = caption_tensors(captions, tokenizer, max_words)
 

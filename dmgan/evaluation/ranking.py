@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import sqrt
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from dmgan.evaluation.metrics.r_precision import Distractors, matching_scores
 __all__ = ["Ranking"]
 
 _MATCHED_TOGETHER = 256  # images, each with its distractors' sentences
+_SAMPLE = 4  # images of a part that tell how far rounding moves cosines: each of them those of all captions
 
 
 class Ranking:
@@ -59,24 +61,26 @@ class Ranking:
     ) -> Ranked:
         """What a judge finds of uint8 images, batch by batch, whose quick codes (N, D) and captions these are.
 
-        Comparisons closer than the judge's `doubt` are decided by exact codes; all are, where an exact code moved one
-        by more than half of that: then rounding is coarser than the doubt allows for.
+        Where those are rounded, exact codes decide the comparisons that rounding could turn.
         """
+        if self._judges[judge].rounds:
+            whole, together = torch.cat(images), len(images[0])
+            sample = np.unique(np.linspace(0, len(indices) - 1, _SAMPLE, dtype=int))
+            exact = self._exact(judge, whole[sample], together)
+            doubt = self._doubt(judge, codes[sample], exact)
+            _, margin = self.margins(judge, codes, indices, captions)
+            close = np.setdiff1d(np.flatnonzero((margin.abs() < doubt).cpu().numpy()), sample)
+            codes[sample], codes[close] = exact, self._exact(judge, whole[close], together)
         matching, margin = self.margins(judge, codes, indices, captions)
-        doubt = self._judges[judge].doubt
-        close = np.flatnonzero((margin.abs() < doubt).cpu().numpy())
-        if len(close):
-            found, exact = self._exactly(judge, images, indices, captions, close)
-            if (exact - margin[close]).abs().max() > doubt / 2:
-                close = np.arange(len(indices))
-                found, exact = self._exactly(judge, images, indices, captions, close)
-            matching[close], margin[close] = found, exact
         return Ranked(matching.cpu().numpy(), (margin > 0).cpu().numpy())
 
-    def _exactly(
-        self, judge: str, images: list[Tensor], indices: np.ndarray, captions: np.ndarray, chosen: np.ndarray
-    ) -> tuple[Tensor, Tensor]:
-        """`margins` by exact codes of the `chosen` images."""
-        batches = torch.cat(images)[chosen].split(len(images[0]))
-        codes = torch.cat([self._judges[judge].codes(batch) for batch in batches])
-        return self.margins(judge, codes, indices[chosen], captions[chosen])
+    def _exact(self, judge: str, images: Tensor, together: int) -> Tensor:
+        return torch.cat([self._judges[judge].codes(batch) for batch in images.split(together)])
+
+    def _doubt(self, judge: str, codes: Tensor, exact: Tensor) -> Tensor:
+        """How close two captions' cosines must be for rounding to turn them, by images' codes (N, D) of both kinds.
+
+        That is eight standard deviations of what it adds to their difference, of the image with the most.
+        """
+        moved = (F.normalize(codes, dim=1) - F.normalize(exact, dim=1)) @ self._sentences[judge].t()
+        return 8 * sqrt(2) * moved.std(dim=1).max()
