@@ -15,10 +15,10 @@ from dmgan.evaluation.judges import Judge
 from dmgan.evaluation.metrics import Ranked
 from dmgan.evaluation.metrics.r_precision import Distractors, matching_scores
 
-__all__ = ["Ranking"]
+__all__ = ["SAMPLE", "Ranking"]
 
 _MATCHED_TOGETHER = 256  # images, each with its distractors' sentences
-_SAMPLE = 4  # images of a part that tell how far rounding moves cosines: each of them those of all captions
+SAMPLE = 4  # images of a part that tell how far rounding moves cosines: each of them those of all captions
 
 
 class Ranking:
@@ -65,7 +65,7 @@ class Ranking:
         """
         if self._judges[judge].rounds:
             whole, together = torch.cat(images), len(images[0])
-            sample = np.unique(np.linspace(0, len(indices) - 1, _SAMPLE, dtype=int))
+            sample = np.unique(np.linspace(0, len(indices) - 1, SAMPLE, dtype=int))
             exact = self._exact(judge, whole[sample], together)
             doubt = self._doubt(judge, codes[sample], exact)
             _, margin = self.margins(judge, codes, indices, captions)
