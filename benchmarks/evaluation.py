@@ -1,10 +1,10 @@
 """python -m benchmarks.evaluation: images/s of the evaluation, ours and by the released procedure, in one run.
 
 Networks of a preset with random weights, the drawn birds' test captions, one process, one thread, of which processor
-time counts. In turn, `--rounds` times, over the same images. Times are those of an evaluation of 30,000 images: encoding
-every distinct caption once, which ours does, is shared among so many; with evaluate.encoder_precision=bfloat16 the
-images that are coded twice to measure rounding are shared among those of a part. A ratio is that of two ways in one
-round: minimum, median, maximum.
+time counts. In turn, `--rounds` times, over the same images. Times are those of an evaluation of 30,000 images: the
+encoding of every distinct caption once, which ours does, is shared among so many; with
+evaluate.encoder_precision=bfloat16 the images that are coded twice to measure rounding are shared among those of a
+part. A ratio is that of two ways in one round: minimum, median, maximum.
 
     R-precision, from image codes
         released    for every image its 99 mismatching captions go through the text encoder
