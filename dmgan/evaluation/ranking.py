@@ -68,9 +68,11 @@ class Ranking:
             sample = np.unique(np.linspace(0, len(indices) - 1, SAMPLE, dtype=int))
             exact = self._exact(judge, whole[sample], together)
             doubt = self._doubt(judge, codes[sample], exact)
+            codes[sample] = exact
             _, margin = self.margins(judge, codes, indices, captions)
             close = np.setdiff1d(np.flatnonzero((margin.abs() < doubt).cpu().numpy()), sample)
-            codes[sample], codes[close] = exact, self._exact(judge, whole[close], together)
+            if len(close):
+                codes[close] = self._exact(judge, whole[close], together)
         matching, margin = self.margins(judge, codes, indices, captions)
         return Ranked(matching.cpu().numpy(), (margin > 0).cpu().numpy())
 
