@@ -94,6 +94,11 @@ class Space:
         return [parameter.key for parameter in self.parameters]
 
     @property
+    def hyperparameters(self) -> list[Parameter]:
+        """All but the seed, which makes no trial better."""
+        return [parameter for parameter in self.parameters if parameter.key != "train.seed"]
+
+    @property
     def has_grid(self) -> bool:
         return any(parameter.kind in _GRIDS for parameter in self.parameters)
 

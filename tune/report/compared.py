@@ -144,7 +144,7 @@ def published(sweep: WholeSweep) -> pd.DataFrame | None:
 
 def _groups(sweep: WholeSweep) -> list[tuple[Mapping[str, object], pd.DataFrame]] | None:
     """The configurations without their seeds, each with its scored trials at the last step; None without seeds."""
-    keys = [key for key in sweep.space.keys if key != "train.seed"]
+    keys = [parameter.key for parameter in sweep.space.hyperparameters]
     if "train.seed" not in sweep.space.keys or not keys or not sweep.scored:
         return None
     table = sweep.table(sweep.scored[0].step)

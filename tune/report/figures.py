@@ -17,6 +17,7 @@ from tune.space import Parameter
 
 __all__ = ["FEWEST", "effect", "importance", "importances", "learning_curves", "parallel", "pareto"]
 
+_ROOM = 36  # characters along an axis from below to above
 _BINS = 4  # of a range, for means with deviations
 _SCALE = [[0, PALETTE[4]], [0.5, PALETTE[3]], [1, PALETTE[0]]]  # of scores, the best first; seen on dark pages too
 FEWEST = 6  # trials for importances, and for lines through them
@@ -35,8 +36,15 @@ def learning_curves(curves: dict[str, list[Rung]], score: Score, best: str | Non
             line={"width": 4 if strong else 1.5},
             opacity=1 if strong else 0.75,
         )
-    figure.update_layout(**LAYOUT, xaxis_title="training step", yaxis_title=score.axis, showlegend=len(curves) < 25)
+    figure.update_layout(
+        **LAYOUT, xaxis_title="training step", yaxis_title=_upright(score), showlegend=len(curves) < 25
+    )
     return figure
+
+
+def _upright(score: Score) -> str:
+    """For an axis from below to above, which has room for a short line: a long label's unit is on a second one."""
+    return score.axis if len(score.axis) <= _ROOM else score.axis.replace(" (", "<br>(")
 
 
 def parallel(table: pd.DataFrame, parameters: Sequence[Parameter], scores: Sequence[Score]) -> go.Figure:
@@ -115,7 +123,7 @@ def effect(table: pd.DataFrame, parameter: Parameter, score: Score) -> go.Figure
     values = table[parameter.key].map(str) if listed else table[parameter.key].astype(float)
     figure.add_scatter(x=values, y=table[score.name], mode="markers", name="trials", opacity=0.6, marker={"size": 8})
     _scale(figure, parameter)
-    figure.update_layout(**LAYOUT, xaxis_title=parameter.key, yaxis_title=score.axis)
+    figure.update_layout(**LAYOUT, xaxis_title=parameter.key, yaxis_title=_upright(score))
     if len(table) < FEWEST:
         return figure
     groups = values if listed else _parts(values, parameter)
@@ -168,7 +176,7 @@ def pareto(table: pd.DataFrame, fid: Score, precision: Score) -> go.Figure:
         name="Pareto front",
         text=front["trial"],
     )
-    figure.update_layout(**LAYOUT, xaxis_title=fid.axis, yaxis_title=precision.axis)
+    figure.update_layout(**LAYOUT, xaxis_title=fid.axis, yaxis_title=_upright(precision))
     return figure
 
 

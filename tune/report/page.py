@@ -128,9 +128,10 @@ def _sort_key(column: str, value: Any) -> str:
 def _plots(sweep: WholeSweep) -> dict[str, object]:
     step, best = sweep.common_step, sweep.label(sweep.scored[0])
     table = sweep.table(step)
-    curves = {sweep.label(trial): trial.rungs for trial in sweep.trials if trial.rungs}
+    curves = {sweep.label(trial): trial.rungs for trial in sweep.trials if len(trial.rungs) > 1}
+    searched = sweep.space.hyperparameters
     fid, precision = (score for score in sweep.scores if score.name in ("fid", "r_precision"))
-    shares = figures.importances(table, sweep.space.parameters)
+    shares = figures.importances(table, searched) if len(searched) > 1 else {}
     return {
         "step": step,
         "trials": len(table),
@@ -139,6 +140,7 @@ def _plots(sweep: WholeSweep) -> dict[str, object]:
         "curves": [
             figure(figures.learning_curves(curves, score, best), f"{score.label} {score.arrow} of every trial")
             for score in sweep.main_scores
+            if curves
         ],
         "parallel": figure(
             figures.parallel(table, sweep.space.parameters, sweep.main_scores),
@@ -149,11 +151,11 @@ def _plots(sweep: WholeSweep) -> dict[str, object]:
         "importance": figure(figures.importance(shares), "Each key's share in what makes a trial better")
         if shares
         else None,
+        "searched": len(searched),
         "effects": [
             figure(figures.effect(table, parameter, score), f"{score.label} {score.arrow} by {parameter.key}")
-            for parameter in sweep.space.parameters
+            for parameter in searched
             for score in sweep.main_scores
-            if parameter.key != "train.seed"
         ],
     }
 
