@@ -1,7 +1,7 @@
 """python -m benchmarks.evaluation: images/s of the evaluation, ours and by the released procedure, in one run.
 
-Networks of a preset with random weights, the drawn birds' test captions, one process, one thread, of which processor
-time counts. In turn, `--rounds` times, over the same images. Times are those of an evaluation of 30,000 images: the
+Networks of a preset with random weights, the drawn birds' test captions, one process, one thread; times are
+processor time. In turn, `--rounds` times, over the same images. Times are those of an evaluation of 30,000 images: the
 encoding of every distinct caption once, which ours does, is shared among so many; with
 evaluate.encoder_precision=bfloat16 the images that are coded twice to measure rounding are shared among those of a
 part. A ratio is that of two ways in one round: minimum, median, maximum.
@@ -199,7 +199,7 @@ def _carry_out(options: argparse.Namespace) -> int:
         rows = compare(bench, options.rounds)
     print(f"\n{options.preset}, {size} pixels, {bench.options.features} features, {options.images} images a round, ")
     print(f"{bench.encoder.distinct_captions} distinct captions of {len(bench.lengths)}, {options.rounds} rounds\n")
-    print("| | images/s | ratio (min, median, max) | |\n|---|---|---|---|")
+    print("| | images a processor second | ratio (min, median, max) | |\n|---|---|---|---|")
     for row in rows:
         spread = [min(row.ratios), statistics.median(row.ratios), max(row.ratios)]
         ratio = ", ".join(f"{value:.2f}" for value in spread) if row.ratio else "1"

@@ -56,8 +56,8 @@ class Evaluate(Section):
     )
     encoder_precision: Precision = key(
         "float32",
-        "number format in which DAMSM's image encoders see images for R-precision; with bfloat16 close comparisons are "
-        "decided in float32; not where FID is on their codes (features=damsm)",
+        "number format in which DAMSM's image encoders code images for R-precision; with bfloat16 close comparisons "
+        "are decided in float32; not allowed with features=damsm, where FID is on these codes",
         "scores",
     )
     weights: Literal["ema", "raw"] = key("ema", "weights scored: the generator's average, or as trained", "scores")

@@ -141,7 +141,7 @@ def describe(
         "pixels": config.model.image_sizes[-1],
         "quantisation": "uint8, rounded to the nearest",
         "extractor": extractor,
-        "dtype": {"networks": "float32", "encoders": options.encoder_precision, "sums": "float64"},
+        "dtype": {"networks": "float32", **_image_encoders(options), "sums": "float64"},
         **{name: entry for entries in of_metrics for name, entry in entries.items()},
         "encoders_sha256": encoders_sha256,
         "judges_sha256": dict(judges_sha256 or {}),
@@ -149,6 +149,12 @@ def describe(
         "weights": options.weights,
         "code": {"version": __version__},
     }
+
+
+def _image_encoders(options: Evaluate) -> dict[str, str]:
+    """Their own number format, where it is not that of all networks."""
+    chosen = options.encoder_precision
+    return {} if chosen == "float32" else {"image_encoders": chosen}
 
 
 def differences(one: dict[str, object], other: dict[str, object]) -> list[str]:

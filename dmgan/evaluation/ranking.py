@@ -18,7 +18,7 @@ from dmgan.evaluation.metrics.r_precision import Distractors, matching_scores
 __all__ = ["SAMPLE", "Ranking"]
 
 _MATCHED_TOGETHER = 256  # images, each with its distractors' sentences
-SAMPLE = 4  # images of a part that tell how far rounding moves cosines: each of them those of all captions
+SAMPLE = 4  # images of a part that are coded both ways, to measure how far rounding moves cosines
 
 
 class Ranking:

@@ -158,7 +158,8 @@ def plain_engine(
 
 
 def adam(module: nn.Module, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
-    """Of the module's trained parameters, read and written once: by one kernel, of all on a GPU, of each on the CPU."""
+    """Of the module's trained parameters. A fused kernel reads and writes each once: one kernel for all of them on a
+    GPU, one a parameter on the CPU."""
     trained = [p for p in module.parameters() if p.requires_grad]
     return torch.optim.Adam(trained, lr, betas, fused=all(p.device.type in ("cpu", "cuda") for p in trained) or None)
 
@@ -198,5 +199,6 @@ def adam_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dic
 def load_adam_state(module: nn.Module, optimizer: torch.optim.Optimizer, state: EngineState) -> None:
     for name, p in module.named_parameters():
         if p.requires_grad and state.steps:
-            moments = {kind: state.moments[kind][name].to(p.device, copy=True) for kind in MOMENTS}
+            # In the weight's memory format: a fused kernel goes through memory, whatever the strides.
+            moments = {kind: torch.empty_like(p).copy_(state.moments[kind][name]) for kind in MOMENTS}
             optimizer.state[p] = {"step": step_count(optimizer, state.steps, p.device), **moments}

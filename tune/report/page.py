@@ -128,7 +128,7 @@ def _sort_key(column: str, value: Any) -> str:
 def _plots(sweep: WholeSweep) -> dict[str, object]:
     step, best = sweep.common_step, sweep.label(sweep.scored[0])
     table = sweep.table(step)
-    curves = {sweep.label(trial): trial.rungs for trial in sweep.trials if len(trial.rungs) > 1}
+    curves = {sweep.label(trial): trial.rungs for trial in sweep.trials if trial.rungs}
     searched = sweep.space.hyperparameters
     fid, precision = (score for score in sweep.scores if score.name in ("fid", "r_precision"))
     shares = figures.importances(table, searched) if len(searched) > 1 else {}
@@ -140,7 +140,7 @@ def _plots(sweep: WholeSweep) -> dict[str, object]:
         "curves": [
             figure(figures.learning_curves(curves, score, best), f"{score.label} {score.arrow} of every trial")
             for score in sweep.main_scores
-            if curves
+            if any(len(rungs) > 1 for rungs in curves.values())
         ],
         "parallel": figure(
             figures.parallel(table, sweep.space.parameters, sweep.main_scores),
