@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="steps of each way that count")
     parser.add_argument("--ours", nargs="+", default=OURS, choices=OURS, help="precisions of ours that are measured")
     parser.add_argument("--workers", default="", help="numbers of processes, e.g. 1,2, for the scaling with DeepSpeed")
+    parser.add_argument("--zero", default="", help="ZeRO stages for --workers, e.g. 0,1,2,3; default: the preset's")
     parser.add_argument("--json", action="store_true", help="the result as the last line")
     return run_command("benchmarks.training", partial(_carry_out, parser.parse_args(arguments)))
 
@@ -71,9 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(options: argparse.Namespace) -> int:
     if options.batch < 2 or options.rounds < 1:
         raise UserError(f"--batch {options.batch} --rounds {options.rounds}: expected at least 2 and 1")
-    workers = _workers(options.workers)
+    workers, stages = _numbers("--workers", options.workers), _numbers("--zero", options.zero)
     if workers and options.stage != TRAIN:
         raise UserError(f"--workers {options.workers}: expected --stage {TRAIN}, whose scaling it is")
+    if not all(workers) or not all(stage <= 3 for stage in stages) or (stages and not workers):
+        raise UserError(
+            f"--workers {options.workers} --zero {options.zero}: expected positive numbers of workers, and for them "
+            "stages from 0 to 3"
+        )
     work = Work(
         options.preset, options.batch, torch.device("cuda" if torch.cuda.is_available() else "cpu"), options.stage
     )
@@ -83,17 +89,17 @@ def _carry_out(options: argparse.Namespace) -> int:
     if workers:
         from benchmarks.training_scaling import scaling, scaling_table
 
-        result["scaling"] = scaling(work, workers, options.rounds)
+        result["scaling"] = scaling(work, workers, stages or [work.config().deepspeed.zero_stage], options.rounds)
         print(f"\n{scaling_table(result['scaling'])}")
     if options.json:
         print(json.dumps(result))
     return 0
 
 
-def _workers(given: str) -> list[int]:
+def _numbers(flag: str, given: str) -> list[int]:
     found = [part.strip() for part in given.split(",") if part.strip()]
-    if not all(part.isdecimal() and int(part) > 0 for part in found):
-        raise UserError(f"--workers {given}: expected numbers of processes with commas between them, e.g. 1,2")
+    if not all(part.isdecimal() for part in found):
+        raise UserError(f"{flag} {given}: expected numbers with commas between them, e.g. 1,2")
     return [int(part) for part in found]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -94,30 +95,33 @@ def _watching(messages: Messages) -> Iterator[None]:
             setattr(dist, name, call)
 
 
-def scaling(work: Work, workers: list[int], rounds: int) -> list[Row]:
-    """One row for each number of workers. Raises UserError on a GPU, where calls return before their messages start."""
+def scaling(work: Work, workers: list[int], stages: list[int], rounds: int) -> list[Row]:
+    """One row for each number of workers at each ZeRO stage.
+
+    Raises UserError on a GPU, where calls return before their messages start.
+    """
     if work.device.type != "cpu":
         raise UserError("--workers: messages are measured between CPU processes only; set CUDA_VISIBLE_DEVICES=''")
     rows = []
-    for number in workers:
+    for stage, number in product(stages, workers):
         with tempfile.TemporaryDirectory() as folder:
-            spawn(_worker, (number, work, rounds, folder), nprocs=number)
+            spawn(_worker, (number, stage, work, rounds, folder), nprocs=number)
             found = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(number)]
         # Workers step together: the slowest's time is the step's.
         row = {name: statistics.mean(each[name] for each in found) for name in found[0]}
         row["seconds"] = max(each["seconds"] for each in found)
-        rows.append(row | {"workers": number, "images_per_second": number * work.batch / row["seconds"]})
+        rate = number * work.batch / row["seconds"]
+        rows.append(row | {"workers": number, "zero_stage": stage, "images_per_second": rate})
     return rows
 
 
-def _worker(rank: int, workers: int, work: Work, rounds: int, folder: str) -> None:
+def _worker(rank: int, workers: int, stage: int, work: Work, rounds: int, folder: str) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers)}
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=workers)
     from cluster.worker import engines
 
     engines.initialise(work.device)
-    stage = work.config().deepspeed.zero_stage
     training = our_training(work, make_engine=partial(engines.DeepSpeedEngine, zero_stage=stage))
     given = work.images_and_captions()
     training.step(given, 0)
@@ -131,7 +135,7 @@ def _worker(rank: int, workers: int, work: Work, rounds: int, folder: str) -> No
         found.append((time.perf_counter() - began, sum(messages.under_way), messages.waited))
     seconds, under_way, waited = (statistics.median(column) for column in zip(*found, strict=True))
     hidden = max(0.0, under_way - waited)
-    row = {"zero_stage": stage, "seconds": seconds, "messages_hidden": hidden, "messages_not_hidden": waited}
+    row = {"seconds": seconds, "messages_hidden": hidden, "messages_not_hidden": waited}
     torch.save(row, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 

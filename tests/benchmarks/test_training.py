@@ -163,7 +163,10 @@ def test_a_benchmark_prints_ratios_and_ends_with_json(tmp_path: Path, capsys: py
     ("arguments", "message"),
     [
         (["--batch", "1"], "--batch 1 --rounds 5: expected at least 2 and 1"),
-        (["--workers", "1,x"], "--workers 1,x: expected numbers of processes with commas between them, e.g. 1,2"),
+        (["--workers", "1,x"], "--workers 1,x: expected numbers with commas between them, e.g. 1,2"),
+        (["--workers", "0"], "expected positive numbers of workers, and for them stages from 0 to 3"),
+        (["--workers", "1", "--zero", "4"], "expected positive numbers of workers, and for them stages from 0 to 3"),
+        (["--zero", "1"], "expected positive numbers of workers, and for them stages from 0 to 3"),
         (["--preset", "quickstart"], "--preset quickstart: expected networks as released"),
     ],
 )
