@@ -28,7 +28,7 @@ __all__ = ["Line", "main", "report"]
 # Images/s where none are given, of the cub preset at 256 pixels.
 _RATES = {
     "gpu": Value(31.0, ASSUMED, "the released code on a 12 GB GPU, as its users report; --measure on yours"),
-    "cpu": Value(1.04, MEASURED, "two cores, batch 4, float32, docs/speed.md; --measure on yours"),
+    "cpu": Value(0.85, MEASURED, "two cores, batch 4, float32, docs/speed.md; --measure on yours"),
 }
 _NODE_GBIT, _NVLINK_GBYTE, _LATENCY = 100.0, 150.0, 30e-6
 _BUCKET_RATE = 200e6  # bytes/s of one writer
