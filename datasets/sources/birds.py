@@ -283,7 +283,7 @@ def write(dest: Path, seed: int = 0, images_per_species: int = 12) -> None:
 
 def _read(source: Path, options: PackOptions) -> Source:
     """Draw them first where they are not there yet."""
-    if source == Path("-"):
+    if source == Path("-").absolute():  # as `place` has made it
         raise SourceError("-: expected a folder: birds are drawn into SOURCE, as files of CUB's layout")
     try:
         ensure(source)

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from datasets.captions import load_captions
+from datasets.packing.command import read_source
 from datasets.sources import birds
+from datasets.sources.options import PackOptions
+from datasets.sources.records import SourceError
 from datasets.stream import open_images
 from dmgan.evaluation.metrics.colour_accuracy import colour_hits
 
@@ -18,6 +24,15 @@ def test_test_species_combine_colours_that_training_never_combines() -> None:
     assert {s.body for s in test} <= {s.body for s in train}
     assert {s.wing for s in test} <= {s.wing for s in train}
     assert len({s.name for s in [*train, *test]}) == 200
+
+
+def test_they_are_not_drawn_into_a_folder_whose_name_stands_for_nothing(tmp_path: Path) -> None:
+    with (
+        contextlib.chdir(tmp_path),
+        pytest.raises(SourceError, match="-: expected a folder"),
+    ):
+        read_source("birds", "-", PackOptions())
+    assert not list(tmp_path.iterdir())
 
 
 def test_captions_are_ten_different_ones_that_name_the_body_colour() -> None:
