@@ -6,7 +6,6 @@ One file a section or two, named for the room it configures (`model.py`, `traini
 from dmgan.config.cluster import Checkpoint, DeepSpeed
 from dmgan.config.data import Data
 from dmgan.config.evaluation import Evaluate
-from dmgan.config.keys import Precision
 from dmgan.config.load import (
     AUTO,
     ConfigError,
@@ -38,7 +37,6 @@ __all__ = [
     "Model",
     "Objective",
     "Optimizer",
-    "Precision",
     "Pretrain",
     "Samples",
     "Serve",

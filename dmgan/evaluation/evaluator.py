@@ -44,14 +44,7 @@ class CaptionEncoder:
         self.captions = UnseenCaptions(config.data.url, config.evaluate.seed)
         self.settings = settings(config, manifest.name, self.captions.distractors)
         texts, self.distinct = self.captions.distinct_texts, self.captions.distinct
-        self.own = DamsmJudge(
-            run.load_encoders(config),
-            run.read_tokenizer(config),
-            texts,
-            config.evaluate.max_words,
-            device,
-            config.evaluate.encoder_precision,
-        )
+        self.own = DamsmJudge(run, config, texts, config.evaluate, device)
         self.judges = judges_of(config, run, self.own, texts, device)
         self.fidelity = None if config.evaluate.features == DAMSM else FidelityFeatures(config.evaluate, device)
 
@@ -96,6 +89,7 @@ class Evaluator:
             dict(zip(encoder.judges, by_judge, strict=True)),
             self.settings.numbers.distractors,
             self.config.evaluate.seed,
+            self.config.evaluate.batch_size,
         )
 
     def _prototypes(self, sentences: Tensor) -> Tensor:
@@ -114,7 +108,7 @@ class Evaluator:
                 _save(images[-1], indices, save_images)
             columns.append(self._judged(images[-1]))
         whole = np.arange(first, last)
-        part = self._part(columns, images, whole, self.captions.of(whole), self.settings.numbers.images)
+        part = self._part(columns, torch.cat(images), whole, self.captions.of(whole), self.settings.numbers.images)
         return {name: metric.generated(part, self.settings) for name, metric in self.metrics.items()}
 
     def _judged(self, images: Tensor) -> _Judged:
@@ -125,12 +119,12 @@ class Evaluator:
     def _part(
         self,
         columns: Sequence[_Judged],
-        images: list[Tensor],
+        images: Tensor,
         indices: np.ndarray,
         captions: np.ndarray,
         total: int,
     ) -> Part:
-        """The batches together: images `indices` of `total`, which have the captions of these numbers."""
+        """The batches' columns together with their images, `indices` of `total`, whose captions have these numbers."""
         ranked = {}
         for name in self.encoder.judges:
             codes = torch.cat([column.codes[name] for column in columns])
@@ -138,7 +132,7 @@ class Evaluator:
         return Part(
             indices=indices,
             total=total,
-            images=torch.cat(images),
+            images=images,
             captions=[self.captions.texts[c] for c in captions],
             features=torch.cat([column.features for column in columns]),
             logits=torch.cat([column.logits for column in columns]),
@@ -179,7 +173,7 @@ class Evaluator:
             shown.append(images.to(self.device))
             columns.append(self._judged(shown[-1]))
         whole = np.arange(first, last)
-        part = self._part(columns, shown, whole, self.captions.of_real(whole), self.captions.images)
+        part = self._part(columns, torch.cat(shown), whole, self.captions.of_real(whole), self.captions.images)
         return {name: metric.real(part, self.settings) for name, metric in self.metrics.items()}
 
 

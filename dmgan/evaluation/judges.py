@@ -17,11 +17,9 @@ import torch
 from torch import Tensor
 
 from datasets import storage
-from dmgan.config import Config, ConfigError, Precision, keys_with, with_values
+from dmgan.config import Config, ConfigError, Evaluate, keys_with, with_values
 from dmgan.evaluation.clip import ClipNetwork, clip_sha256
-from dmgan.model.build import Encoders
 from dmgan.model.folding import keep_folded
-from dmgan.model.tokenizers import Tokenizer
 from dmgan.pixels import to_unit
 from dmgan.runs.run import Run
 from dmgan.training.batch import caption_tensors
@@ -69,25 +67,19 @@ class Judge(ABC):
 
 
 class DamsmJudge(Judge):
-    """A pair of DAMSM's encoders with their tokenizer; `precision` is that of its quick codes."""
+    """A run's encoders with their tokenizer; quick codes are of the precision that the evaluation asks for."""
 
     def __init__(
-        self,
-        encoders: Encoders,
-        tokenizer: Tokenizer,
-        captions: Sequence[str],
-        max_words: int,
-        device: torch.device,
-        precision: Precision = "float32",
+        self, run: Run, config: Config, captions: Sequence[str], options: Evaluate, device: torch.device
     ) -> None:
-        """Raises UnknownWordsError for a caption without a word that the tokenizer knows."""
-        self.encoders, self._device = encoders.to(device), device
+        """`config` is the run's own. Raises UnknownWordsError for a caption without a word that its tokenizer knows."""
+        self.encoders, self._device = run.load_encoders(config).to(device), device
+        self.rounds, self._quick = options.encoder_precision == "bfloat16", self.encoders.image
+        if self.rounds:
+            self._quick = deepcopy(self.encoders.image)
+            keep_folded(self._quick, torch.bfloat16)
         keep_folded(self.encoders)
-        self._rounded = None
-        if precision == "bfloat16":
-            self.rounds, self._rounded = True, deepcopy(self.encoders.image)
-            keep_folded(self._rounded, torch.bfloat16)
-        self.ids, self.lengths = caption_tensors(captions, tokenizer, max_words)
+        self.ids, self.lengths = caption_tensors(captions, run.read_tokenizer(config), options.max_words)
 
     @property
     def dimensions(self) -> int:
@@ -104,10 +96,8 @@ class DamsmJudge(Judge):
 
     @torch.no_grad()
     def quick_codes(self, images: Tensor) -> Tensor:
-        if self._rounded is None:
-            return self.codes(images)
-        with torch.autocast(self._device.type, torch.bfloat16):
-            return self._rounded.code(to_unit(images)).float()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.rounds):
+            return self._quick.code(to_unit(images)).float()
 
 
 class ClipJudge(Judge):
@@ -133,10 +123,7 @@ def judges_of(
     """Those that the configuration asks for, by name; the run's own first. Raises ConfigError, UnknownWordsError."""
     found: dict[str, Judge] = {OWN: own}
     if (judge := judge_run(config, run)) is not None:
-        theirs = judge.read_config()
-        encoders, tokenizer = judge.load_encoders(theirs), judge.read_tokenizer(theirs)
-        options = config.evaluate
-        found[JUDGE] = DamsmJudge(encoders, tokenizer, captions, options.max_words, device, options.encoder_precision)
+        found[JUDGE] = DamsmJudge(judge, judge.read_config(), captions, config.evaluate, device)
     if config.evaluate.clip is not None:
         found[CLIP] = ClipJudge(config.evaluate.clip, captions, device)
     return found

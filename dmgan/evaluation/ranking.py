@@ -31,9 +31,10 @@ class Ranking:
         sentences: Mapping[str, Tensor],
         distractors: int,
         seed: int,
+        batch_size: int,
     ) -> None:
-        """`sentences` of the distinct captions by each judge, (distinct captions, D)."""
-        self._captions, self._judges = captions, judges
+        """`sentences` of the distinct captions by each judge, (distinct captions, D); images are coded in batches."""
+        self._captions, self._judges, self._batch_size = captions, judges, batch_size
         self._sentences = {name: F.normalize(each, dim=1) for name, each in sentences.items()}
         self._distractors = Distractors(captions.classes, captions.distinct, distractors, seed)
 
@@ -56,28 +57,28 @@ class Ranking:
         matching, margin = (torch.cat(column) for column in zip(*parts, strict=True))
         return matching, margin
 
-    def ranked(
-        self, judge: str, codes: Tensor, images: list[Tensor], indices: np.ndarray, captions: np.ndarray
-    ) -> Ranked:
-        """What a judge finds of uint8 images, batch by batch, whose quick codes (N, D) and captions these are.
+    def ranked(self, judge: str, codes: Tensor, images: Tensor, indices: np.ndarray, captions: np.ndarray) -> Ranked:
+        """What a judge finds of uint8 images (N, 3, H, W), whose quick codes (N, D) and captions these are.
 
         Where those are rounded, exact codes decide the comparisons that rounding could turn.
         """
+        matching, margin = self.margins(judge, codes, indices, captions)
         if self._judges[judge].rounds:
-            whole, together = torch.cat(images), len(images[0])
+
+            def decide(chosen: np.ndarray) -> Tensor:
+                exact = self._exact(judge, images[chosen])
+                matching[chosen], margin[chosen] = self.margins(judge, exact, indices[chosen], captions[chosen])
+                return exact
+
             sample = np.unique(np.linspace(0, len(indices) - 1, SAMPLE, dtype=int))
-            exact = self._exact(judge, whole[sample], together)
-            doubt = self._doubt(judge, codes[sample], exact)
-            codes[sample] = exact
-            _, margin = self.margins(judge, codes, indices, captions)
+            doubt = self._doubt(judge, codes[sample], decide(sample))
             close = np.setdiff1d(np.flatnonzero((margin.abs() < doubt).cpu().numpy()), sample)
             if len(close):
-                codes[close] = self._exact(judge, whole[close], together)
-        matching, margin = self.margins(judge, codes, indices, captions)
+                decide(close)
         return Ranked(matching.cpu().numpy(), (margin > 0).cpu().numpy())
 
-    def _exact(self, judge: str, images: Tensor, together: int) -> Tensor:
-        return torch.cat([self._judges[judge].codes(batch) for batch in images.split(together)])
+    def _exact(self, judge: str, images: Tensor) -> Tensor:
+        return torch.cat([self._judges[judge].codes(batch) for batch in images.split(self._batch_size)])
 
     def _doubt(self, judge: str, codes: Tensor, exact: Tensor) -> Tensor:
         """How close two captions' cosines must be for rounding to turn them, by images' codes (N, D) of both kinds.

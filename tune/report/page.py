@@ -129,6 +129,7 @@ def _plots(sweep: WholeSweep) -> dict[str, object]:
     step, best = sweep.common_step, sweep.label(sweep.scored[0])
     table = sweep.table(step)
     curves = {sweep.label(trial): trial.rungs for trial in sweep.trials if trial.rungs}
+    have_lines = any(len(rungs) > 1 for rungs in curves.values())
     searched = sweep.space.hyperparameters
     fid, precision = (score for score in sweep.scores if score.name in ("fid", "r_precision"))
     shares = figures.importances(table, searched) if len(searched) > 1 else {}
@@ -140,7 +141,7 @@ def _plots(sweep: WholeSweep) -> dict[str, object]:
         "curves": [
             figure(figures.learning_curves(curves, score, best), f"{score.label} {score.arrow} of every trial")
             for score in sweep.main_scores
-            if any(len(rungs) > 1 for rungs in curves.values())
+            if have_lines
         ],
         "parallel": figure(
             figures.parallel(table, sweep.space.parameters, sweep.main_scores),

@@ -49,10 +49,9 @@ def ranked_by(packed: tuple[str, Manifest], noise: float, rounds: bool = True) -
     sentences = torch.randn(len(captions.distinct_texts), DIMENSIONS, generator=torch.Generator().manual_seed(0))
     judge = Rounding(sentences, noise, rounds)
     numbers = np.array([np.flatnonzero(captions.distinct == k)[0] for k in range(IMAGES)])  # image k's says text k
-    images = list(torch.arange(IMAGES, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 1, 1).split(30))
-    codes = torch.cat([judge.quick_codes(batch) for batch in images])
-    ranking = Ranking(captions, {"one": judge}, {"one": sentences}, 50, seed=0)
-    return ranking.ranked("one", codes, images, np.arange(IMAGES), numbers), judge
+    images = torch.arange(IMAGES, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 1, 1)
+    ranking = Ranking(captions, {"one": judge}, {"one": sentences}, 50, seed=0, batch_size=30)
+    return ranking.ranked("one", judge.quick_codes(images), images, np.arange(IMAGES), numbers), judge
 
 
 def test_exact_codes_decide_what_rounding_could_turn(packed: tuple[str, Manifest]) -> None:
