@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ from datasets.storage.processes import own_session
 __all__ = ["LocalS3Error", "local_s3"]
 
 _START_SECONDS = 60
+_ATTEMPTS = 3  # with other ports, where another process took one meanwhile
+_PORT_TAKEN = "address already in use"
+_PARTS = ("master", "volume", "filer", "s3")
+# Above the ports of Ray's workers (to 19,999), and with gRPC's below those of Linux's outgoing connections (32,768).
+_FIRST_PORT, _PORTS = 20_000, 2_768
+_GRPC = 10_000  # from an HTTP port to its gRPC port, as SeaweedFS has it unless told
 _TRIED_OBJECTS = 8  # of each bucket, read before the server counts as ready: they are on several volumes
 _PROBE = "dmgan-ready"  # bucket and object written to try the server out
 
@@ -64,13 +71,28 @@ def local_s3(folder: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _server(weed: str, folder: Path) -> Iterator[dict[str, str]]:
-    ports = _free_ports(4)
-    environment = {
-        "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
-        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
-    }
+    for attempt in range(_ATTEMPTS):
+        ports = _free_ports()
+        environment = {
+            "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
+            "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
+        }
+        server = _start(weed, folder, environment, ports)
+        try:
+            if not _wait(server, environment, folder / "server.log", last=attempt == _ATTEMPTS - 1):
+                continue
+            yield environment
+            return
+        finally:
+            server.kill()  # loses nothing, and to end by itself takes it half a minute
+            server.wait()
+            _remove_sockets(ports)
+            (folder / "pid").unlink(missing_ok=True)
+
+
+def _start(weed: str, folder: Path, environment: dict[str, str], ports: dict[str, int]) -> subprocess.Popen[bytes]:
     settings = folder / "s3.json"
     settings.touch(mode=0o600)
     settings.write_text(_identities(environment), encoding="utf-8")
@@ -80,13 +102,7 @@ def _server(weed: str, folder: Path) -> Iterator[dict[str, str]]:
         command = _command(weed, folder, settings, ports)
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **own_session(signal.SIGKILL))
     (folder / "pid").write_text(str(server.pid), encoding="utf-8")
-    try:
-        _wait(server, environment, folder / "server.log")
-        yield environment
-    finally:
-        server.kill()  # loses nothing, and to end by itself takes it half a minute
-        server.wait()
-        (folder / "pid").unlink(missing_ok=True)
+    return server
 
 
 @contextmanager
@@ -121,7 +137,6 @@ def _identities(environment: dict[str, str]) -> str:
 
 
 def _command(weed: str, folder: Path, settings: Path, ports: dict[str, int]) -> list[str]:
-    # SeaweedFS puts each gRPC port 10,000 above its HTTP port unless told.
     return [
         weed,
         "server",
@@ -137,48 +152,61 @@ def _command(weed: str, folder: Path, settings: Path, ports: dict[str, int]) -> 
         "-s3.port.iceberg=0",  # off: both listen on fixed ports, so a second server would not start
         "-s3.port.lance=0",
         *(f"-{name}.port={port}" for name, port in ports.items()),
-        *(f"-{name}.port.grpc={port + 10000}" for name, port in ports.items()),
+        *(f"-{name}.port.grpc={port + _GRPC}" for name, port in ports.items()),
     ]
 
 
-def _free_ports(count: int) -> dict[str, int]:
-    names = ("master", "volume", "filer", "s3")[:count]
-    sockets: list[socket.socket] = []
-    try:
-        while len(sockets) < 2 * count:
-            port = 20000 + secrets.randbelow(20000)
-            pair = []
+def _free_ports() -> dict[str, int]:
+    """Of each part of the server, an HTTP port whose gRPC port is free, too."""
+    ports: dict[str, int] = {}
+    with ExitStack() as held:  # all of them, until all are found
+        while len(ports) < len(_PARTS):
+            port = _FIRST_PORT + secrets.randbelow(_PORTS)
             try:
-                for number in (port, port + 10000):
-                    probe = socket.socket()
-                    pair.append(probe)
-                    probe.bind(("127.0.0.1", number))
+                for number in (port, port + _GRPC):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", number))
             except OSError:
-                for probe in pair:
-                    probe.close()
                 continue
-            sockets += pair
-        return {name: sockets[2 * i].getsockname()[1] for i, name in enumerate(names)}
-    finally:
-        for probe in sockets:
-            probe.close()
+            ports[_PARTS[len(ports)]] = port
+    return ports
 
 
-def _wait(server: subprocess.Popen[bytes], environment: dict[str, str], log: Path) -> None:
-    """Until the server serves: it answers seconds before it has found the volumes of an earlier start again."""
+def _remove_sockets(ports: dict[str, int]) -> None:
+    """What a killed server leaves in /tmp, whatever TMPDIR says."""
+    for port in ports.values():
+        for number in (port, port + _GRPC):
+            for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):
+                path.unlink(missing_ok=True)
+
+
+def _wait(server: subprocess.Popen[bytes], environment: dict[str, str], log: Path, last: bool) -> bool:
+    """Until the server serves: it answers seconds before it has found the volumes of an earlier start again.
+
+    False where a port was taken between its choice and its use, unless this was the last attempt.
+    """
     deadline = time.monotonic() + _START_SECONDS
     client = _client(environment)
     failure = ""
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise LocalS3Error(f"the local S3 server ended with exit code {server.returncode}; see {log}")
+            reason = _fatal_line(log)
+            if _PORT_TAKEN in reason and not last:
+                return False
+            raise LocalS3Error(f"the local S3 server ended with exit code {server.returncode}{reason}; see {log}")
         try:
             _try_out(client)
-            return
+            return True
         except (BotoCoreError, ClientError) as error:
             failure = " ".join(str(error).split())
         time.sleep(0.2)
     raise LocalS3Error(f"the local S3 server was not ready within {_START_SECONDS} s ({failure}); see {log}")
+
+
+def _fatal_line(log: Path) -> str:
+    """` (reason)` of the log's first fatal line, `F1129 13:43:09.017658 filer.go:454 reason`, or nothing."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    reasons = [line.split(maxsplit=3)[-1] for line in lines if re.match(r"F\d{4} ", line)]
+    return f" ({reasons[0]})" if reasons else ""
 
 
 def _client(environment: dict[str, str]) -> Any:

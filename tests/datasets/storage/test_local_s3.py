@@ -8,13 +8,14 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from datasets import storage
 from datasets.manifest import Manifest
-from datasets.storage.local_s3 import local_s3
+from datasets.storage.local_s3 import LocalS3Error, local_s3
 from datasets.stream import open_stream
 
 
@@ -77,6 +78,54 @@ def test_the_first_read_after_a_restart_finds_what_was_there(tmp_path: Path) -> 
     ]
     said = [process.communicate(timeout=600)[0] for process in running]
     assert [process.returncode for process in running] == [0] * 4, "\n".join(said)
+
+
+def _taking_ports(monkeypatch: pytest.MonkeyPatch, starts: int, option: str) -> list[socket.socket]:
+    """Let another process have a port that a server is about to use, as happens between its choice and its use."""
+    taken: list[socket.socket] = []
+    start = subprocess.Popen.__init__
+
+    def take_first(process: Any, command: list[str], **settings: Any) -> None:
+        if len(taken) < starts:
+            port = next(part.split("=")[1] for part in command if part.startswith(f"-{option}="))
+            taken.append(socket.create_server(("127.0.0.1", int(port))))
+        start(process, command, **settings)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", take_first)
+    return taken
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("option", ["s3.port", "filer.port.grpc"])
+def test_a_port_taken_meanwhile_is_another_one(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = _taking_ports(monkeypatch, 2, option)
+    with local_s3(tmp_path):
+        fs, _ = storage.filesystem("s3://bucket/object")
+        fs.mkdir("bucket")
+        fs.pipe_file("bucket/object", b"content")
+    assert len(taken) == 2
+    with local_s3(tmp_path):
+        assert storage.read_bytes("s3://bucket/object") == b"content"
+
+
+@pytest.mark.distributed
+def test_ports_taken_each_time_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = _taking_ports(monkeypatch, 9, "master.port")
+    with pytest.raises(
+        LocalS3Error, match=r"ended with exit code 255 \(.*: address already in use\); see .*server.log$"
+    ):
+        local_s3(tmp_path).__enter__()
+    assert len(taken) == 3 and not (tmp_path / "pid").exists()
+
+
+@pytest.mark.distributed
+def test_nothing_of_the_server_stays_in_the_machines_folder(tmp_path: Path) -> None:
+    def sockets(environment: dict[str, str]) -> list[Path]:
+        return list(Path("/tmp").glob(f"seaweedfs-*-{environment['AWS_ENDPOINT_URL'].rsplit(':', 1)[1]}.sock"))
+
+    with local_s3(tmp_path) as environment:
+        assert sockets(environment)
+    assert not sockets(environment)
 
 
 @pytest.mark.distributed
