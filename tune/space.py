@@ -51,6 +51,10 @@ class Parameter:
     def is_logarithmic(self) -> bool:
         return self.kind == "loguniform"
 
+    @property
+    def is_grid_of_seeds(self) -> bool:
+        return self.key == "train.seed" and self.kind == "grid"
+
     def domain(self) -> Any:
         """As Ray Tune has it."""
         from ray import tune
@@ -113,11 +117,11 @@ class Space:
         that they differ in nothing but what is compared.
         """
         chosen = self.config(base, values)
-        return with_values(chosen, {"train.seed": base.train.seed}) if self._has_seeds else chosen
+        return with_values(chosen, {"train.seed": base.train.seed}) if self.has_grid_of_seeds else chosen
 
     @property
-    def _has_seeds(self) -> bool:
-        return any(p.key == "train.seed" and p.kind == "grid" for p in self.parameters)
+    def has_grid_of_seeds(self) -> bool:
+        return any(parameter.is_grid_of_seeds for parameter in self.parameters)
 
     @property
     def shares_encoders(self) -> bool:
@@ -127,11 +131,7 @@ class Space:
     @property
     def of_encoders(self) -> list[Parameter]:
         """The parameters that the encoders' pre-training depends on."""
-        return [
-            p
-            for p in self.parameters
-            if p.key in keys_with("encoders") and not (p.key == "train.seed" and p.kind == "grid")
-        ]
+        return [p for p in self.parameters if p.key in keys_with("encoders") and not p.is_grid_of_seeds]
 
     def plan(self, trials: int, seed: int) -> list[dict[str, object]]:
         """The values of all trials: every combination of the grids, the rest drawn by the seed."""
@@ -266,7 +266,7 @@ def _check_method(space: Space, config: Config, where: str) -> None:
     options = config.tune
     if space.has_grid and options.search == "optuna":
         raise ConfigError(f"tune.search=optuna: expected random: {where} has a grid, which Optuna does not walk")
-    if options.scheduler == "asha" and any(p.key == "train.seed" and p.kind == "grid" for p in space.parameters):
+    if options.scheduler == "asha" and space.has_grid_of_seeds:
         raise ConfigError(
             f"tune.scheduler=asha: expected none: {where} has a grid of seeds, and their mean would be of those "
             "alone that were not stopped"
