@@ -48,18 +48,10 @@ class CompactTrunk(nn.Module):
         channels = 3
         for i in range(halvings):
             wider = width * 2 ** min(i, 2)
-            layers += [
-                nn.Conv2d(channels, wider, 4, 2, 1, bias=False),
-                BatchNorm(wider),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+            layers += _halving(channels, wider)
             channels = wider
         self.regions = nn.Sequential(*layers)
-        self.summary = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 4, 2, 1, bias=False),
-            BatchNorm(2 * channels),
-            nn.LeakyReLU(0.2, inplace=True),
-        )
+        self.summary = nn.Sequential(*_halving(channels, 2 * channels))
         self.region_channels, self.pooled_channels = channels, 2 * channels * 16
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
