@@ -16,6 +16,7 @@ from ray import tune
 
 from cluster.driver import stages
 from cluster.driver.failures import workers_as_one_line
+from cluster.driver.judging import with_judge_of
 from cluster.evaluation.candidate import candidate, current_evaluation
 from cluster.evaluation.evaluate import evaluate
 from cluster.placement import uses_gpus
@@ -58,6 +59,7 @@ def run_trial(values: dict[str, object], sweep: Run, steps: list[int], names: ra
         shared = Run(sweep.path("encoders", encoders_key(space.encoders_config(base, trial.values))))
         if shared.has("encoders.safetensors"):
             config = with_values(config, {"pretrain.encoders": shared.url})
+        config = with_judge_of(config, base, run)
         run.write_config(config)
         for step in steps:
             if step > trial.step:

@@ -8,7 +8,7 @@ from dmgan.config import Config, ConfigError, with_values
 from dmgan.evaluation.judges import encoders_key, judge_run, judge_seed
 from dmgan.runs.run import Run
 
-__all__ = ["check_judge", "make_judge"]
+__all__ = ["check_judge", "make_judge", "with_judge_of"]
 
 
 def check_judge(config: Config, run: Run) -> None:
@@ -38,6 +38,12 @@ def make_judge(config: Config, run: Run, pretrain: Callable[[Config, Run], None]
     print(f"      the judge, encoders of seed {seed} that no generator sees: {judge.url}", flush=True)
     judge.write_config(chosen)
     pretrain(chosen, judge)
+
+
+def with_judge_of(config: Config, base: Config, run: Run) -> Config:
+    """`config` with the judge that `make_judge(base, run, …)` had made: one for all, whatever encoders each has."""
+    judge = judge_run(base, run)
+    return config if judge is None else with_values(config, {"evaluate.judge": judge.url})
 
 
 def _of_seed(config: Config, seed: int) -> Config:

@@ -19,7 +19,7 @@ from datasets.manifest import Manifest
 from dmgan.config import load_config
 from dmgan.runs.run import Run
 from tests.end_to_end.test_main_job import ROOT, launch
-from tune.results import FAILED, FINISHED, RUNNING, Trial, load_trials
+from tune.results import FAILED, FINISHED, RUNNING, Trial, load_trials, trial_run
 
 pytestmark = pytest.mark.distributed
 SETTINGS = [
@@ -105,3 +105,19 @@ def test_a_sweep_with_a_failure_is_killed_and_resumed(packed: tuple[str, Manifes
     assert not any(b"SECRET" in path.read_bytes().upper() for path in tmp_path.glob("three/*.json"))
     complete = launch([*command])
     assert complete.returncode == 0 and "sweep three is complete, nothing to do" in complete.stdout
+
+
+def test_a_judge_of_a_seed_judges_all_trials_whatever_encoders_they_have(
+    packed: tuple[str, Manifest], tmp_path: Path
+) -> None:
+    (tmp_path / "space.yaml").write_text("model.word_dim: {grid: [16, 24]}\n")
+    settings = [*SETTINGS, f"data.url={packed[0]}", "evaluate.judge=100", "tune.objective=judge_r_precision"]
+    settings += ["evaluate.features=small", "evaluate.features_module=tests.small_extractor", "train.max_steps=2"]
+    sets = [part for assignment in settings for part in ("--set", assignment)]
+    command = [sys.executable, "-m", "dmgan.launch", "tune", "--search", str(tmp_path / "space.yaml")]
+    done = launch([*command, "--name", "two", "--storage", str(tmp_path), *sets])
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    sweep = Run(str(tmp_path / "two"))
+    assert [trial.state for trial in trials(sweep)] == [FINISHED] * 2
+    (judge,) = Path(sweep.path("trials", ".judges")).iterdir()
+    assert {trial_run(sweep, t.id).read_config().evaluate.judge for t in trials(sweep)} == {str(judge)}
