@@ -84,11 +84,13 @@ def _carry_out(options: argparse.Namespace) -> int:
         options.preset, options.batch, torch.device("cuda" if torch.cuda.is_available() else "cpu"), options.stage
     )
     work.check()
+    if workers:
+        from benchmarks.training_scaling import check_device, scaling, scaling_table
+
+        check_device(work.device)
     result = measure(work, options.rounds, options.ours)
     print(table(result))
     if workers:
-        from benchmarks.training_scaling import scaling, scaling_table
-
         result["scaling"] = scaling(work, workers, stages or [work.config().deepspeed.zero_stage], options.rounds)
         print(f"\n{scaling_table(result['scaling'])}")
     if options.json:

@@ -11,6 +11,8 @@ from benchmarks.released_networks import ReleasedDiscriminator, ReleasedGenerato
 from benchmarks.released_pretraining import ReleasedPretraining
 from benchmarks.released_procedure import ReleasedTraining, judged
 from benchmarks.training import main
+from benchmarks.training_scaling import Messages, scaling, scaling_table
+from benchmarks.training_ways import Work
 from dmgan.architectures import damsm_training, gan_training
 from dmgan.config import Model, load_config
 from dmgan.model.build import build_encoders
@@ -157,6 +159,25 @@ def test_a_benchmark_prints_ratios_and_ends_with_json(tmp_path: Path, capsys: py
         "the rest",
     }
     assert sum(line.startswith(("| released |", "| float32 |", "| bfloat16 |")) for line in lines) == 2
+
+
+@pytest.mark.distributed
+def test_every_message_of_a_step_on_two_processes_is_counted() -> None:
+    rows = scaling(Work("quickstart", 2, CPU), [1, 2], [1, 3], rounds=1)
+    found = {(row["workers"], row["zero_stage"], row["overlap"]): row for row in rows}
+    assert list(found) == [
+        (n, stage, overlap) for stage in (1, 3) for n, overlap in ((1, False), (2, False), (2, True))
+    ]
+    # ZeRO 1 gathers the weights once an engine; ZeRO 3 each part of a network when it computes, forward and backward.
+    assert found[1, 1, False]["messages"] + 4 < found[2, 1, False]["messages"] < 20 < found[2, 3, False]["messages"]
+    for row in rows:
+        waited, hidden = row["messages_not_hidden"], row["messages_hidden"]
+        assert hidden >= 0 and waited > 0 and waited + hidden <= row["seconds"], row
+    assert len(scaling_table(rows).splitlines()) == 8
+
+
+def test_messages_at_once_count_once() -> None:
+    assert Messages([(4.0, 5.0), (1.0, 3.0), (2.0, 2.5), (2.5, 3.5)]).under_way == 3.5
 
 
 @pytest.mark.parametrize(
