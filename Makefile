@@ -36,8 +36,10 @@ GPU_BATCHES ?= 10 64
 
 gpu:
 	$(GPU_PYTHON) -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "make gpu: torch sees no GPU")'
-	$(GPU_PYTHON) -m pytest -m gpu tests/dmgan
-	for batch in $(GPU_BATCHES); do $(GPU_PYTHON) -m benchmarks.training --preset cub --batch $$batch --rounds 10 || exit 1; done | tee gpu.md
+	$(GPU_PYTHON) -m pytest -m gpu tests/dmgan/training/test_gpu.py
+	for batch in $(GPU_BATCHES); do $(GPU_PYTHON) -m benchmarks.training --preset cub --batch $$batch --rounds 10 \
+		--ours float32 bfloat16 float32-compiled bfloat16-compiled || exit 1; done > gpu.md
+	cat gpu.md
 
 check: .venv/.installed
 	$(BIN)/ruff check .

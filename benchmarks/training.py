@@ -3,10 +3,11 @@
     released    the released procedure on today's PyTorch: `benchmarks.released_procedure`
     float32     ours
     bfloat16    ours with train.precision=bfloat16
+    float32-compiled, bfloat16-compiled    the same with train.compile=true, where --ours names them
 
 on random images and captions at a preset's sizes, on a GPU where there is one, else on the CPU. In every round each way
 takes a step, in a changing order, so that what else the machine does falls on all; the first step of each is not
-counted. `--ours float32` leaves the third out, which a processor without units for bfloat16 computes very slowly. A
+counted. `--ours float32` leaves bfloat16 out, which a processor without units for bfloat16 computes very slowly. A
 ratio is that of two steps of one round. Processor seconds are those of all threads, also while one waits for another:
 with OMP_NUM_THREADS=1 they hardly depend on what else the machine does.
 
@@ -34,24 +35,24 @@ from tqdm import tqdm
 
 from benchmarks.training_costs import matmul_rate, operations, parts, peak_memory
 from benchmarks.training_ways import (
-    BFLOAT16,
     FLOAT32,
     OURS,
     RELEASED,
     STAGES,
     TRAIN,
-    WAYS,
     Step,
     Work,
     make_way,
     our_training,
     timed,
+    uncompiled,
 )
 from datasets.errors import UserError, run_command
 
 __all__ = ["main"]
 
 Result = dict[str, Any]
+_DEFAULT = ("float32", "bfloat16")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stage", default=TRAIN, choices=STAGES, help="of the GAN, or of its encoders (DAMSM)")
     parser.add_argument("--batch", type=int, default=4, help="images of a batch, two or more")
     parser.add_argument("--rounds", type=int, default=5, help="steps of each way that count")
-    parser.add_argument("--ours", nargs="+", default=OURS, choices=OURS, help="precisions of ours that are measured")
+    parser.add_argument("--ours", nargs="+", default=_DEFAULT, choices=list(OURS), help="what is measured of ours")
     parser.add_argument("--workers", default="", help="numbers of processes, e.g. 1,2, for the scaling with DeepSpeed")
     parser.add_argument("--zero", default="", help="ZeRO stages for --workers, e.g. 0,1,2,3; default: the preset's")
     parser.add_argument("--json", action="store_true", help="the result as the last line")
@@ -105,13 +106,13 @@ def _numbers(flag: str, given: str) -> list[int]:
     return [int(part) for part in found]
 
 
-def measure(work: Work, rounds: int, ours: Sequence[str] = OURS) -> Result:
-    """Everything but the scaling, ready for JSON; `ours` are the precisions that are measured of ours."""
+def measure(work: Work, rounds: int, ours: Sequence[str] = _DEFAULT) -> Result:
+    """Everything but the scaling, ready for JSON; `ours` are the ways of ours that are measured."""
     ways = {name: make_way(name, work) for name in (RELEASED, *ours)}
-    flops = {name: operations(way, 0) for name, way in ways.items()}  # the first step, which warms up too
+    flops = {name: _first_step(name, way, work) for name, way in ways.items()}
     seconds, processor = _interleaved(ways, work, rounds)
     memory = {name: peak_memory(name, work) for name in tqdm(ways, desc="memory", unit="way")}
-    types = {name: torch.bfloat16 if name == BFLOAT16 else torch.float32 for name in ways}
+    types = {name: torch.bfloat16 if name.startswith("bfloat16") else torch.float32 for name in ways}
     rates = {dtype: matmul_rate(work.device, dtype) for dtype in set(types.values())}
     result: Result = {
         "preset": work.preset,
@@ -141,6 +142,14 @@ def measure(work: Work, rounds: int, ours: Sequence[str] = OURS) -> Result:
     if work.stage == TRAIN:
         result["parts"] = _median_parts(work, rounds)
     return result
+
+
+def _first_step(name: str, way: Step, work: Work) -> int:
+    """Warm up; the operations of a step, which torch.compile hides from those who count them."""
+    if name == uncompiled(name):
+        return operations(way, 0)
+    way(0)
+    return operations(make_way(uncompiled(name), work), 0)
 
 
 def _interleaved(ways: dict[str, Step], work: Work, rounds: int) -> tuple[dict[str, list[float]], ...]:
@@ -185,7 +194,7 @@ def table(result: Result) -> str:
         "| | s | processor s | images/s | × released (min, median, max) | peak GB | TFLOP | GFLOP/s | of matmul |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in (way for way in WAYS if way in result):
+    for name in (way for way in (RELEASED, *OURS) if way in result):
         way, ratio = result[name], "1"
         if name != RELEASED:
             low, high = result[f"ratio_{name}_range"]

@@ -1,4 +1,4 @@
-"""The ways of training that `benchmarks.training` compares: the released procedure, ours in float32 and bfloat16."""
+"""The ways of training that `benchmarks.training` compares: the released procedure and ours, by its settings."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ from dmgan.training.gan import GanTraining
 from dmgan.training.outcome import pyramid
 
 __all__ = [
-    "BFLOAT16",
     "FLOAT32",
     "OURS",
     "PRETRAIN",
     "RELEASED",
     "STAGES",
     "TRAIN",
-    "WAYS",
     "Step",
     "Work",
     "make_way",
     "our_training",
     "timed",
+    "uncompiled",
 ]
 
 TRAIN, PRETRAIN = STAGES = ("train", "pretrain")
-RELEASED, FLOAT32, BFLOAT16 = "released", "float32", "bfloat16"
-OURS = (FLOAT32, BFLOAT16)
-WAYS = (RELEASED, *OURS)
+RELEASED, FLOAT32, _COMPILED = "released", "float32", "-compiled"
+OURS = {
+    f"{precision}{ending}": [f"train.precision={precision}", f"train.compile={bool(ending)}"]
+    for ending in ("", _COMPILED)
+    for precision in (FLOAT32, "bfloat16")
+}  # each with its settings
 _WORDS = 5450  # of CUB's vocabulary
 _STEPS = 1000  # of a pre-training, whose learning rate they decide
 
@@ -56,9 +58,8 @@ class Work:
     device: torch.device
     stage: str = TRAIN
 
-    def config(self, precision: str = FLOAT32) -> Config:
-        batch = f"{self.stage}.batch_size={self.batch}"
-        return load_config(self.preset, [batch, f"train.precision={precision}"])
+    def config(self, way: str = FLOAT32) -> Config:
+        return load_config(self.preset, [f"{self.stage}.batch_size={self.batch}", *OURS[way]])
 
     def check(self) -> None:
         """Raise UserError where the released procedure has no such networks."""
@@ -81,18 +82,23 @@ class Work:
         return TrainingBatch(images, ids, lengths, torch.arange(self.batch)).to(self.device)
 
 
-def our_training(work: Work, precision: str = FLOAT32, make_engine: MakeEngine = plain_engine) -> GanTraining:
+def uncompiled(way: str) -> str:
+    """The way of ours that is the same but for torch.compile."""
+    return way.removesuffix(_COMPILED)
+
+
+def our_training(work: Work, way: str = FLOAT32, make_engine: MakeEngine = plain_engine) -> GanTraining:
     """From the same weights at every call."""
-    config = work.config(precision)
+    config = work.config(way)
     torch.manual_seed(0)
     encoders = build_encoders(config.model, _WORDS).to(work.device).eval().requires_grad_(False)
     return gan_training(config, encoders, make_engine, work.device)
 
 
-def our_pretraining(work: Work, precision: str = FLOAT32) -> DamsmTraining:
+def our_pretraining(work: Work, way: str = FLOAT32) -> DamsmTraining:
     """From the same weights at every call."""
     torch.manual_seed(0)
-    return damsm_training(work.config(precision), _WORDS, plain_engine, work.device, steps=_STEPS)
+    return damsm_training(work.config(way), _WORDS, plain_engine, work.device, steps=_STEPS)
 
 
 def make_way(name: str, work: Work) -> Step:
