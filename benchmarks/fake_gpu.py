@@ -78,10 +78,29 @@ def _fake() -> Iterator[None]:
         stack.enter_context(patch.object(nn.Module, "_apply", _apply))
         stack.enter_context(patch.object(Tensor, "pin_memory", lambda self, *_: self))
         stack.enter_context(patch.object(torch._VF, "lstm", _lstm))
+        stack.callback(_shapes_of_normalisation()._destroy)
         # A tensor's copy is of the same mode, not of a copy of it.
         stack.enter_context(patch.object(FakeTensorMode, "__deepcopy__", lambda self, _: self, create=True))
         stack.enter_context(FakeTensorMode())
         yield
+
+
+def _shapes_of_normalisation() -> torch.library.Library:
+    """Of the kernels of batch normalisation over several workers, whose shapes torch does not know. It ends them."""
+    library = torch.library.Library("aten", "IMPL", "Meta")
+
+    def moments(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+        return x.new_empty(x.shape[1], dtype=torch.float32), x.new_empty(x.shape[1], dtype=torch.float32)
+
+    def reduced(grad: Tensor, x: Tensor, mean: Tensor, invstd: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, ...]:
+        return torch.empty_like(mean), torch.empty_like(mean), torch.empty_like(weight), torch.empty_like(weight)
+
+    library.impl("batch_norm_stats", moments)
+    library.impl("batch_norm_gather_stats_with_counts", moments)
+    library.impl("batch_norm_elemt", lambda x, *_: torch.empty_like(x))
+    library.impl("batch_norm_backward_reduce", reduced)
+    library.impl("batch_norm_backward_elemt", lambda grad, x, *_: torch.empty_like(x))
+    return library
 
 
 def _apply(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:

@@ -73,6 +73,26 @@ def test_batch_norm_and_lstm_are_the_processors() -> None:
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_moments_of_two_workers_are_those_of_both_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have the same batch, so what the other one sends is known."""
+    torch.manual_seed(0)
+    x, module = torch.randn(6, 5, 4, 4), BatchNorm(5)
+    torch.nn.init.normal_(module.weight)
+    there = BatchNorm(5).to(GPU)
+    there.load_state_dict(module.state_dict())
+    output, grad, of_weight, of_bias, *expected = _run(module, (torch.cat([x, x]),), CPU)
+    monkeypatch.setattr("dmgan.model.collective.world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_gather_into_tensor", lambda whole, mine: whole.copy_(mine))
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda sums: sums.mul_(2))
+    for given in (x, x.contiguous(memory_format=torch.channels_last)):
+        there.load_state_dict(module.state_dict() | {"running_mean": torch.zeros(5), "running_var": torch.ones(5)})
+        there.num_batches_tracked.zero_()
+        there.zero_grad()
+        found = _run(there, (given,), GPU)
+        for ours, theirs in zip(found, [output[:6], grad[:6], of_weight / 2, of_bias / 2, *expected], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def _run(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], device: torch.device) -> list[torch.Tensor]:
     first = inputs[0].to(device).requires_grad_()
     found = module(first, *(tensor.to(device) for tensor in inputs[1:]))
