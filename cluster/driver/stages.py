@@ -226,8 +226,11 @@ def _tell_loggers(config: Config, run: Run, result: Evaluation) -> None:
 
 
 def _say_scores(result: Evaluation, prefix: str) -> None:
-    figures = ", ".join(f"{score.label} {score.shown(result.values)}" for score in result.scores)
-    say("evaluate", f"{prefix}{figures} (FID and IS on {result.features} features)")
+    figures = []
+    for score in result.scores:
+        ceiling = result.ceiling(score)
+        figures.append(f"{score.label} {score.shown(result.values)}" + (f" (real images {ceiling})" if ceiling else ""))
+    say("evaluate", f"{prefix}{', '.join(figures)} (FID and IS on {result.features} features)")
     for caveat in result.caveats:
         print(f"      note: {caveat}", flush=True)
 

@@ -1,7 +1,8 @@
 """`stackgan`: refinements that see the augmented condition c in place of words (Zhang et al., ICCV 2017).
 
 As in the stages of its second version (TPAMI 2018) c stands beside every pixel, a convolution joins the two, and
-residual blocks and ×2 follow as everywhere here.
+residual blocks and ×2 follow as everywhere here. It is trained with DAMSM's losses as the others here, which StackGAN
+did not have: what is compared is where the words go in, not what the generator is asked for.
 """
 
 from __future__ import annotations

@@ -86,6 +86,10 @@ class Evaluation(BaseModel):
     def scores(self) -> list[Score]:
         return scores_of(self.values)
 
+    def ceiling(self, score: Score) -> str:
+        """What the real test images get by the same measure, as people read it; "" of scores that they have not."""
+        return score.shown(self.real_scores) if score.name in self.real_scores else ""
+
     @property
     def name(self) -> str:
         """Of its files in RUN/evaluations/."""

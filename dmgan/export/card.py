@@ -104,14 +104,15 @@ def _head(model: TextToImage, data: str, license: str) -> dict[str, object]:
 def _scores(evaluation: Evaluation | None) -> list[dict[str, str]]:
     if evaluation is None:
         return []
-    rows = []
-    for score in evaluation.scores:
-        value, deviation = score.of(evaluation.values), score.deviation(evaluation.values)
-        scale, unit = (100, " %") if score.percent else (1, "")
-        spread = "" if deviation is None else f" ± {scale * deviation:.{score.digits}f}"
-        shown = f"{scale * value:.{score.digits}f}{spread}{unit}"
-        rows.append({"label": score.label, "value": shown, "better": score.better})
-    return rows
+    return [
+        {
+            "label": score.label,
+            "value": score.shown(evaluation.values),
+            "real": evaluation.ceiling(score),
+            "better": score.better,
+        }
+        for score in evaluation.scores
+    ]
 
 
 def _reads(model: TextToImage) -> str:

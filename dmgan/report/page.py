@@ -98,10 +98,12 @@ def _headline(run: Run, evaluation: Evaluation | None) -> list[tuple[str, str]]:
         return [steps]
     cards = []
     for score in evaluation.scores:
-        chance = chance_of(score, evaluation)
+        chance, ceiling = chance_of(score, evaluation), evaluation.ceiling(score)
         on = f" on {evaluation.features} features" if score.name in ("fid", "inception_score") else ""
-        guessing = "" if chance is None else f" (chance {percent(chance)})"
-        cards.append((score.shown(evaluation.values), f"{score.label}{on}{guessing}"))
+        known = [f"chance {percent(chance)}"] if chance is not None else []
+        known += [f"real images {ceiling}"] if ceiling else []
+        between = f" ({', '.join(known)})" if known else ""
+        cards.append((score.shown(evaluation.values), f"{score.label}{on}{between}"))
     if evaluation.step != run.trained_steps():
         cards.insert(0, (f"{evaluation.step:,}", "steps of the generator that the scores are of"))
     return [*cards, steps]

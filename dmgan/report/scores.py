@@ -75,9 +75,7 @@ def _table(measured: Sequence[tuple[Run, Evaluation | None]]) -> dict[str, objec
             "step": None,
             "data": evaluation.data.rstrip("/").rsplit("/", 1)[-1],
             "about": "the ceiling of what compares images with captions",
-            "figures": [
-                score.shown(evaluation.real_scores) if score.name in evaluation.real_scores else "" for score in columns
-            ],
+            "figures": [evaluation.ceiling(score) for score in columns],
         }
         for run, evaluation in measured
         if evaluation is not None and evaluation.real_scores
