@@ -22,11 +22,20 @@ TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+# docs/extending.md's commands want a plugin of the reader's: tests/end_to_end/test_extending.py runs them with it.
+PAGES = ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md") if p.name != "extending.md")]
+# What a reader puts in, and a value that fits.
+PUT_IN = {"$world": "birds-2", "$search": "tables", "$seed": "1", "$precision": "bfloat16", "=N ": "=3 "}
+COMMAND = re.compile(r"^ {4,}.*?\b(python -m .*)$", re.MULTILINE)
+
+
 def commands(text: str) -> Iterator[list[str]]:
-    """The command lines of a page's indented blocks, without what follows two spaces or a #."""
-    joined = re.sub(r"\\\n\s*", "", text)
-    for line in re.findall(r"^    (python -m .*)$", joined, re.MULTILINE):
-        yield shlex.split(re.split(r"\s{2,}|\s#|\s…", line)[0].replace("…", "here"))
+    """The command lines of a page's indented blocks, without what follows two spaces, a # or the command itself."""
+    joined = re.sub(r" *\\\n\s*", " ", text)
+    for name, value in PUT_IN.items():
+        joined = joined.replace(name, value)
+    for line in COMMAND.findall(joined):
+        yield shlex.split(re.split(r"\s{2,}|\s#|\s…|; done| \| | > | &$", line)[0].replace("…", "here"))
 
 
 def check(words: list[str]) -> None:
@@ -40,12 +49,16 @@ def check(words: list[str]) -> None:
             load_config("small" if given == AUTO else given if given in presets() else None, options.set)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/running.md", "docs/drawing.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_command_line_parses(page: str) -> None:
-    found = list(commands((ROOT / page).read_text(encoding="utf-8")))
-    assert len(found) > 3
-    for words in found:
+    for words in commands((ROOT / page).read_text(encoding="utf-8")):
         check(words)
+
+
+def test_commands_are_found_wherever_a_line_has_them() -> None:
+    page = "    for world in birds-2; do\n        python -m a --set b=$world \\\n          --c\n    done\n"
+    page += "\n    ray x -- python -m d; done"
+    assert [words[2:] for words in commands(page)] == [["a", "--set", "b=birds-2", "--c"], ["d"]]
 
 
 def test_a_flag_that_is_gone_would_be_noticed() -> None:
