@@ -33,7 +33,7 @@ _RATES = {
 _NODE_GBIT, _NVLINK_GBYTE, _LATENCY = 100.0, 150.0, 30e-6
 _BUCKET_RATE = 200e6  # bytes/s of one writer
 _IMAGE_BYTES, _CAPTION_BYTES = 45e3, 2.5e3  # a photograph of 256 pixels as packed, its captions: docs/data.md
-_SAMPLES = {"cub": 8_855, "coco": 82_783, "quickstart": 1_800}  # of the training split
+_SAMPLES = {"cub": 8_855, "coco": 82_783, "quickstart": 1_800, "birds-2": 15_000, "scenes": 16_000}  # for training
 _PROBE_BYTES = 64 << 20
 
 
@@ -132,7 +132,11 @@ def _one_gpu(config: Config, options: argparse.Namespace) -> tuple[Value, Value 
         memory = f", {_size(gan.peak_bytes)} of its memory in use" if gan.peak_bytes else ""
         note = f"here, on {gan.device}{memory}"
         return Value(gan.images_per_second, MEASURED, note), Value(encoders.images_per_second, MEASURED, note)
-    return _RATES[options.device], None
+    rate = _RATES[options.device]
+    measured_as = load_config("cub").model.image_sizes[-1], "float32"
+    if rate.source == MEASURED and (config.model.image_sizes[-1], config.train.precision) != measured_as:
+        return Value(rate.number, ASSUMED, f"as cub in float32 at 256 pixels: {rate.note}"), None
+    return rate, None
 
 
 def _of_run(run: Run) -> tuple[Value, Value | None]:
@@ -172,7 +176,7 @@ def _dataset(config: Config, options: argparse.Namespace) -> tuple[Value, Value]
         size = train.size / train.samples
         return Value(size, MEASURED, note), Value(train.samples, MEASURED, note)
     size = _IMAGE_BYTES * (config.model.image_sizes[-1] / 256) ** 2 + _CAPTION_BYTES
-    name = str(options.preset).split("-")[0]
+    name = str(options.preset).removesuffix("-released")
     if name not in _SAMPLES:
         raise ConfigError(f"--data: not given; expected the packed dataset of {options.preset}")
     return (

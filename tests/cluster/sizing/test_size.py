@@ -131,6 +131,8 @@ def test_what_is_assumed_is_said_and_what_is_given_is_used(capsys: pytest.Captur
     assert processor["one GPU alone"][0].startswith("0.8 images/s") and processor["one GPU alone"][1].startswith(
         "measured"
     )
+    smaller = lines(["--preset", "birds-2", "--gpus", "2", "--device", "cpu"], capsys)
+    assert smaller["one GPU alone"][1].startswith("assumed: as cub in float32 at 256 pixels: ")
     given = lines(
         ["--preset", "coco", "--gpus", "1", "--images-per-second", "82.783", "--set", "train.batch_size=2"], capsys
     )
