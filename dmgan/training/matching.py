@@ -10,9 +10,7 @@ from torch import Tensor
 
 __all__ = [
     "matching_loss",
-    "sentence_matching_loss",
     "sentence_scores",
-    "word_matching_loss",
     "word_region_attention",
     "word_scores",
 ]
@@ -51,36 +49,12 @@ def sentence_scores(codes: Tensor, sentence: Tensor, eps: float = 1e-8) -> Tenso
     return codes @ sentence.t() / norms.clamp_min(eps)
 
 
-def word_matching_loss(
-    regions: Tensor,
-    words: Tensor,
-    padding_mask: Tensor,
-    class_ids: Tensor | None = None,
-    gamma1: float = 4.0,
-    gamma2: float = 5.0,
-    gamma3: float = 10.0,
-) -> tuple[Tensor, Tensor]:
-    """L^w_1, L^w_2: cross-entropy image → caption and caption → image over word scores ([28], Eq. 11–13).
-
-    Other images and captions of the same class are no mismatch and are left out.
-    """
-    to_caption, to_image = matching_loss(
-        gamma3 * word_scores(regions, words, padding_mask, gamma1, gamma2), class_ids
-    ).unbind()
-    return to_caption, to_image
-
-
-def sentence_matching_loss(
-    codes: Tensor, sentence: Tensor, class_ids: Tensor | None = None, gamma3: float = 10.0
-) -> tuple[Tensor, Tensor]:
-    """L^s_1, L^s_2: the same over global image codes and sentences ([28], Eq. 13)."""
-    to_caption, to_image = matching_loss(gamma3 * sentence_scores(codes, sentence), class_ids).unbind()
-    return to_caption, to_image
-
-
 def matching_loss(scores: Tensor, class_ids: Tensor | None) -> Tensor:
-    """Cross-entropy of the diagonal of scores (…, B, B): (…, 2), along rows (image → caption) and along columns
-    (caption → image)."""
+    """Cross-entropy of the diagonal of scores (…, B, B), times γ3: (…, 2), along rows (image → caption) and along
+    columns (caption → image): L_1 and L_2 of words or of sentences ([28], Eq. 11–13).
+
+    Other images and captions of the same class (B,) are no mismatch and are left out.
+    """
     if class_ids is not None:
         same = class_ids[:, None] == class_ids[None]
         same.fill_diagonal_(False)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dmgan.config import Objective
 from dmgan.model.generator import Generator, GeneratorOutput
 from dmgan.released.names import (
     GENERATOR,
@@ -27,8 +28,9 @@ from dmgan.released.names import (
     load_text_encoder,
     our_name,
 )
-from dmgan.training.matching import sentence_matching_loss, word_matching_loss, word_region_attention
+from dmgan.training.matching import matching_loss, sentence_scores, word_region_attention, word_scores
 from dmgan.training.objectives import conditioning_loss, discriminator_loss, generator_loss
+from dmgan.training.outcome import Text, matching_losses
 
 DATA = Path(__file__).parents[2] / "data" / "reference.safetensors"
 Pair = tuple[str, str, Tensor, Tensor]  # quantity, tensor, ours, theirs
@@ -217,13 +219,16 @@ def damsm() -> Iterator[Pair]:
     for kind, classes in (("cls", given["class_ids"]), ("nocls", None)):
         leaves = [given["region"].flatten(2), text["words_emb"], given["cnn_code"], text["sent_emb"]]
         regions, words, code, sentence = (leaf.clone().requires_grad_() for leaf in leaves)
-        losses = [
-            *word_matching_loss(regions, words, text["mask"], classes),
-            *sentence_matching_loss(code, sentence, classes),
-        ]
+        scores = word_scores(regions, words, text["mask"], 4.0, 5.0), sentence_scores(code, sentence)
+        losses = [loss for each in scores for loss in matching_loss(10.0 * each, classes)]
         for name, loss in zip(("w_loss0", "w_loss1", "s_loss0", "s_loss1"), losses, strict=True):
             yield "DAMSM losses", f"{kind} {name}", loss, theirs[f"{kind}.{name}"]
-        sum(losses, torch.zeros(())).backward()
+        given_text = Text(words, sentence, text["mask"], torch.arange(len(code)) if classes is None else classes)
+        sums = matching_losses(regions, code, given_text, Objective())
+        for name, loss in zip("ws", sums, strict=True):
+            expected = theirs[f"{kind}.{name}_loss0"] + theirs[f"{kind}.{name}_loss1"]
+            yield "DAMSM losses", f"{kind} {name} both directions", loss, expected
+        torch.stack(sums).sum().backward()
         named = {"region": regions, "words_emb": words, "cnn_code": code, "sent_emb": sentence}
         for name, leaf in named.items():
             assert leaf.grad is not None

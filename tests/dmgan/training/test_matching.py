@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from dmgan.training.engine import finite_numbers
 from dmgan.training.gan import told_apart
-from dmgan.training.matching import matching_loss, sentence_matching_loss, word_matching_loss, word_scores
+from dmgan.training.matching import matching_loss, sentence_scores, word_scores
 from dmgan.training.objectives import conditioning_loss, discriminator_loss, generator_loss
 
 B, C, T, R = 3, 4, 5, 6
@@ -36,34 +36,35 @@ def test_word_scores_follow_the_paper_pair_by_pair() -> None:
 
 def test_the_losses_are_zero_for_perfect_matches_and_log_batch_for_none() -> None:
     codes = torch.eye(4) * 3
-    right = sentence_matching_loss(codes, codes, gamma3=100.0)
-    assert all(loss < 1e-6 for loss in right)
-    alike = torch.ones(4, 4)
-    for loss in sentence_matching_loss(alike, alike):
-        torch.testing.assert_close(loss, torch.tensor(math.log(4)))
+    assert (matching_loss(100 * sentence_scores(codes, codes), None) < 1e-6).all()
+    alike = sentence_scores(torch.ones(4, 4), torch.ones(4, 4))
+    torch.testing.assert_close(matching_loss(alike, None), torch.full((2,), math.log(4)))
 
 
 def test_pairs_of_one_class_are_no_mismatch() -> None:
     alike = torch.ones(4, 4)
-    for loss in sentence_matching_loss(alike, alike, torch.tensor([7, 7, 7, 7])):
-        torch.testing.assert_close(loss, torch.tensor(0.0))
-    for loss in sentence_matching_loss(alike, alike, torch.tensor([7, 7, 1, 2])):
-        torch.testing.assert_close(loss, torch.tensor((2 * math.log(3) + 2 * math.log(4)) / 4))
+    torch.testing.assert_close(matching_loss(alike, torch.tensor([7, 7, 7, 7])), torch.zeros(2))
+    expected = torch.full((2,), (2 * math.log(3) + 2 * math.log(4)) / 4)
+    torch.testing.assert_close(matching_loss(alike, torch.tensor([7, 7, 1, 2])), expected)
 
 
 def test_padded_words_influence_no_loss() -> None:
     regions, words, mask = data()
     changed = words.masked_fill(mask[:, None], 50.0)
-    for a, b in zip(word_matching_loss(regions, words, mask), word_matching_loss(regions, changed, mask), strict=True):
-        torch.testing.assert_close(a, b)
+    a, b = (matching_loss(word_scores(regions, each, mask, 4.0, 5.0), None) for each in (words, changed))
+    torch.testing.assert_close(a, b)
 
 
 def test_gradients_in_double_precision() -> None:
     regions, words, mask = data(torch.float64)
     regions.requires_grad_(), words.requires_grad_()
-    assert torch.autograd.gradcheck(lambda r, w: word_matching_loss(r, w, mask), (regions, words))
+    assert torch.autograd.gradcheck(
+        lambda r, w: matching_loss(10 * word_scores(r, w, mask, 4.0, 5.0), None), (regions, words)
+    )
     codes = torch.randn(B, C, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda c, w: sentence_matching_loss(c, w[:, :, 0]), (codes, words))
+    assert torch.autograd.gradcheck(
+        lambda c, w: matching_loss(10 * sentence_scores(c, w[:, :, 0]), None), (codes, words)
+    )
 
 
 def test_the_adversarial_losses_are_eq_11_and_12() -> None:
