@@ -24,9 +24,11 @@ def inputs(training: GanTraining) -> tuple[Part, list[torch.Tensor]]:
     return Part(training.encode(given), given.images, noise, eps), pyramid(given.images, [8, 16])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_each_network_is_one_graph(precision: str) -> None:
-    training = gan(load_config(None, [*SMALL, f"train.precision={precision}"]))
+@pytest.mark.parametrize(
+    ("precision", "trunk"), [("float32", "compact"), ("bfloat16", "compact"), ("float32", "inception-v3")]
+)
+def test_each_network_is_one_graph(precision: str, trunk: str) -> None:
+    training = gan(load_config(None, [*SMALL, f"train.precision={precision}", f"model.image_encoder={trunk}"]))
     part, real = inputs(training)
     text = part.text
     calls = {
