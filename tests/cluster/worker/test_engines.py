@@ -10,10 +10,11 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from dmgan.architectures import damsm_training, gan_training
+from dmgan.architectures import assembly, damsm_training, gan_training
 from dmgan.config import Config, load_config
 from dmgan.model.build import build_encoders
 from dmgan.training.batch import TrainingBatch
+from dmgan.training.compiled import compile_networks
 from dmgan.training.engine import EngineState, MakeEngine, plain_engine
 from tests.cluster.worker.team import Team, team_of
 from tests.small import ARCHITECTURES, SMALL, batch
@@ -263,4 +264,25 @@ def test_gradients_sent_in_parts_are_the_same(
     stage: int, team: Team, one_process: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
     team(overlapping_worker, stage, tmp_path)
+    close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)], one_process[0])
+
+
+def compiled_worker(rank: int, stage: int, folder: Path) -> None:
+    """Training of what torch.compile traces, without a compiler behind it."""
+    config = load_config(CONFIG, ["train.compile=true"])
+    with patch.object(assembly, "compile_networks", partial(compile_networks, backend="eager")):
+        trained = Trainings(deepspeed(stage), rank, WORLD, config)
+    torch._dynamo.reset()  # of an earlier test in this process
+    torch._dynamo.utils.counters.clear()
+    trained.run(0, STEPS)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 3
+    torch.save(trained.result(), folder / f"{rank}.pt")
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_compiled_networks_are_the_same(
+    stage: int, team: Team, one_process: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    team(compiled_worker, stage, tmp_path)
     close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)], one_process[0])
