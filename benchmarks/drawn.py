@@ -2,6 +2,7 @@
 
 Of `birds-2` and `scenes`: processor milliseconds to draw a picture, and what the checks of `dmgan.evaluation` say of N
 real test pictures, stored as JPEG and cut as an evaluation does: the share in which they see what the caption names.
+`--json` prints the result as the last line.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from types import ModuleType
 
@@ -19,6 +22,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from datasets.errors import UserError, run_command
 from datasets.sources.drawn import birds2, scenes
 from datasets.sources.options import PackOptions
 from datasets.sources.records import Record
@@ -52,7 +56,7 @@ def measure(name: str, images: int, size: int) -> dict[str, float]:
     world, metric_name = WORLDS[name]
     chosen, options = settings(load_config(), world.NAME), PackOptions(resolution=size)
     metric: Metric = metrics.get(metric_name)
-    total, seconds = None, 0.0
+    total, seconds, found = None, 0.0, 0
     made = tqdm(pictures(world, options, images), desc=name, total=images, unit="image")
     for group in _batches(iter(made), 50):
         shown, captions, took = zip(*group, strict=True)
@@ -69,9 +73,10 @@ def measure(name: str, images: int, size: int) -> dict[str, float]:
         sums = metric.generated(part, chosen)
         total = sums if total is None else metric.add(total, sums)
         seconds += sum(took)
+        found += len(shown)
     assert total is not None
     scores = {key: round(float(value), 4) for key, value in metric.result(total, {}, chosen).items()}  # type: ignore[arg-type]
-    return {"images": images, "size": size, "draw_ms": round(1000 * seconds / images, 2), **scores}
+    return {"images": found, "size": size, "draw_ms": round(1000 * seconds / found, 2), **scores}
 
 
 def _batches(
@@ -81,19 +86,27 @@ def _batches(
         yield group
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.drawn", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, default=2000, help="test pictures of each world (2000)")
     parser.add_argument("--size", type=int, default=64, help="pixels a side (64)")
-    parser.add_argument("--json", action="store_true", help="the result as one line of JSON alone")
-    asked = parser.parse_args()
+    parser.add_argument("--json", action="store_true", help="the result as the last line")
+    return run_command("benchmarks.drawn", partial(_carry_out, parser.parse_args(arguments)))
+
+
+def _carry_out(asked: argparse.Namespace) -> int:
+    if asked.images < 1:
+        raise UserError(f"--images {asked.images}: expected one or more")
     torch.set_num_threads(1)  # small networks of a few pixels, which threads only slow down
     found = {name: measure(name, asked.images, asked.size) for name in WORLDS}
-    if not asked.json:
-        for name, values in found.items():
-            print(name, ", ".join(f"{key} {value}" for key, value in values.items()))
-    print(json.dumps(found))
+    for name, values in found.items():
+        print(name, ", ".join(f"{key} {value}" for key, value in values.items()))
+    if asked.json:
+        print(json.dumps(found))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
