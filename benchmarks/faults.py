@@ -3,12 +3,13 @@
 Each run trains a small model on two workers; its worker, its driver or both are killed again and again, while they
 start, between and within steps, while a checkpoint is made and while it is written. A killed driver is started again
 with the same command. A run survives if it comes to its end, and is identical if its generator.safetensors then is, bit
-by bit, that of a run nobody disturbed. Prints a line a kill and the sums.
+by bit, that of a run nobody disturbed. Prints a line a run and the sums; with `--json` those again as the last line.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -159,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=300, help="of each run")
     parser.add_argument("--zero-stages", type=int, nargs="+", default=[1, 3], help="the runs take turns")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="the result as the last line")
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
@@ -185,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 os.killpg(job.process.pid, signal.SIGKILL)
     print(f"{counts['kills']} kills in {counts['runs']} runs: {counts['survived']} survived, ", end="")
     print(f"{counts['identical']} identical to the undisturbed")
+    if options.json:
+        print(json.dumps(counts))
     return 0 if counts["identical"] == counts["runs"] else 1
 
 
