@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from math import sqrt
 from statistics import median
@@ -18,7 +19,7 @@ from dmgan.report.scores import PUBLISHED
 from tune.report.content import WholeSweep, short
 from tune.results import Trial, trial_run
 
-__all__ = ["cost", "interval", "over_seeds", "paired", "published"]
+__all__ = ["Difference", "cost", "differences", "interval", "over_seeds", "paired", "published"]
 
 # 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom.
 _T = (
@@ -95,31 +96,53 @@ def _ceiling(sweep: WholeSweep, columns: list[str]) -> list[dict[str, object]]:
     return [row]
 
 
-def paired(sweep: WholeSweep) -> pd.DataFrame | None:
-    """Of every two configurations the differences of their scores seed by seed: mean with its 95 % interval."""
-    groups = _groups(sweep)
-    if groups is None or len(groups) < 2:
-        return None
-    rows = []
+@dataclass(frozen=True)
+class Difference:
+    """Of a score, from one configuration to another, seed by seed: the mean, and half its 95 % interval."""
+
+    one: str
+    other: str
+    score: Score
+    seeds: int
+    mean: float
+    half: float
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return abs(self.mean) > self.half
+
+    @property
+    def better(self) -> str:
+        return self.other if (self.mean < 0) == (self.score.better == "lower") else self.one
+
+
+def differences(sweep: WholeSweep) -> list[Difference]:
+    """Between every two configurations that have two seeds in common or more."""
+    groups, found = _groups(sweep) or [], []
     for (one, of_one), (other, of_other) in list(combinations(groups, 2))[:_PAIRS]:
         both = of_one.merge(of_other, on="train.seed", suffixes=("", "'"))
         if len(both) < 2:
             continue
         for score in sweep.compared_scores:
-            differences = both[score.name + "'"].astype(float) - both[score.name].astype(float)
-            mean, half = interval(differences.tolist())
-            better = (mean < 0) == (score.better == "lower")
-            verdict = "not told apart" if abs(mean) <= half else f"{_name(other if better else one)} is better"
-            rows.append(
-                {
-                    "from": _name(one),
-                    "to": _name(other),
-                    "score": _label(score),
-                    "seeds": len(both),
-                    "difference": f"{_number(score, mean, '+')} ± {_number(score, half)}",
-                    "": verdict,
-                }
-            )
+            each = both[score.name + "'"].astype(float) - both[score.name].astype(float)
+            found.append(Difference(_name(one), _name(other), score, len(both), *interval(each.tolist())))
+    return found
+
+
+def paired(sweep: WholeSweep) -> pd.DataFrame | None:
+    """Of every two configurations the differences of their scores seed by seed: mean with its 95 % interval."""
+    rows = [
+        {
+            "from": each.one,
+            "to": each.other,
+            "score": _label(each.score),
+            "seeds": each.seeds,
+            "difference": f"{_number(each.score, each.mean, '+')} ± {_number(each.score, each.half)}",
+            "": f"{each.better} is better" if each.told_apart else "not told apart",
+        }
+        for each in differences(sweep)
+    ]
     return pd.DataFrame(rows) if rows else None
 
 

@@ -12,13 +12,15 @@ import plotly.graph_objects as go
 
 from datasets.pages.kit import LAYOUT, PALETTE
 from dmgan.evaluation.metrics import Score
+from tune.report.compared import Difference
 from tune.results import Rung
 from tune.space import Parameter
 
-__all__ = ["FEWEST", "effect", "importance", "importances", "learning_curves", "parallel", "pareto"]
+__all__ = ["FEWEST", "effect", "importance", "importances", "intervals", "learning_curves", "parallel", "pareto"]
 
 _ROOM = 36  # characters along an axis from below to above
 _BINS = 4  # of a range, for means with deviations
+_GREY = "#8a8f98"  # seen on light and on dark pages
 _SCALE = [[0, PALETTE[4]], [0.5, PALETTE[3]], [1, PALETTE[0]]]  # of scores, the best first; seen on dark pages too
 FEWEST = 6  # trials for importances, and for lines through them
 
@@ -162,6 +164,32 @@ def _middle(values: pd.Series, parameter: Parameter) -> Any:
     if parameter.is_listed:
         return values.iloc[0]
     return float(10 ** np.log10(values).mean()) if parameter.is_logarithmic else float(values.mean())
+
+
+def intervals(found: Sequence[Difference], score: Score) -> go.Figure:
+    """The differences of a score with their 95 % intervals, those that leave 0 out in another colour."""
+    shown, factor = [each for each in found if each.score.name == score.name], 100 if score.percent else 1
+    figure = go.Figure()
+    for told_apart, name, colour in ((True, "told apart", PALETTE[0]), (False, "not told apart", _GREY)):
+        part = [each for each in shown if each.told_apart == told_apart]
+        figure.add_scatter(
+            x=[factor * each.mean for each in part],
+            y=[f"{each.one} → {each.other}" for each in part],
+            error_x={"type": "data", "array": [factor * each.half for each in part]},
+            mode="markers",
+            name=name,
+            marker={"size": 9, "color": colour},
+        )
+    figure.add_vline(x=0, line_width=1, line_color=_GREY)
+    unit = " (percentage points)" if score.percent else ""
+    height, legend = 120 + 24 * len(shown), {"orientation": "h", "yanchor": "bottom", "y": 1}
+    figure.update_layout(
+        **{**LAYOUT, "height": height, "legend": legend}, xaxis_title=f"{score.label} {score.arrow}{unit}"
+    )
+    # From below to above: the first pair of the table is the topmost here, too.
+    names = [f"{each.one} → {each.other}" for each in reversed(shown)]
+    figure.update_yaxes(automargin=True, categoryorder="array", categoryarray=names)
+    return figure
 
 
 def pareto(table: pd.DataFrame, fid: Score, precision: Score) -> go.Figure:

@@ -15,7 +15,7 @@ from dmgan.pixels import to_array
 from dmgan.runs.run import Run
 from dmgan.runs.samples import FixedSamples
 from tune.report import figures
-from tune.report.compared import cost, over_seeds, paired, published
+from tune.report.compared import cost, differences, over_seeds, paired, published
 from tune.report.content import WholeSweep, facts, notes, short, values_text, warnings
 from tune.report.markdown import markdown
 from tune.results import RUNNING, Trial, load_trials, trial_run
@@ -132,6 +132,7 @@ def _plots(sweep: WholeSweep) -> dict[str, object]:
     have_lines = any(len(rungs) > 1 for rungs in curves.values())
     searched = sweep.space.hyperparameters
     fid, precision = (score for score in sweep.scores if score.name in ("fid", "r_precision"))
+    found = differences(sweep)
     shares = figures.importances(table, searched) if len(searched) > 1 else {}
     return {
         "step": step,
@@ -152,6 +153,11 @@ def _plots(sweep: WholeSweep) -> dict[str, object]:
         "importance": figure(figures.importance(shares), "Each key's share in what makes a trial better")
         if shares
         else None,
+        "intervals": [
+            figure(figures.intervals(found, score), f"{score.label} {score.arrow}: differences by seed", wide=True)
+            for score in sweep.main_scores
+            if found
+        ],
         "searched": len(searched),
         "effects": [
             figure(figures.effect(table, parameter, score), f"{score.label} {score.arrow} by {parameter.key}")

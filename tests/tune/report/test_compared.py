@@ -66,6 +66,7 @@ def test_a_sweep_over_systems_is_compared_by_seed(untrained: tuple[Run, list[str
     assert "| attngan | 3 | 21.000 ± 1.000 |" in text and "R-precision, independent judge ↑ (%)" in text
     assert "generator, M parameters" in text and "| GAWWN | CUB | 3.62 ± 0.07 |" in text
     assert "positions of the bird's parts" in text and "Differences by seed" in page
+    assert "attngan \\u2192 dm-gan" in page and page.count("differences by seed") >= 2  # a figure for each main score
     # Nothing is drawn that says nothing: curves of one point, the share of the only key.
     assert (
         "No trial has been evaluated more than once" in page and "training step" not in page and "PED-ANOVA" not in page
