@@ -108,6 +108,10 @@ class Difference:
     half: float
 
     @property
+    def label(self) -> str:
+        return f"{self.one} → {self.other}"
+
+    @property
     def told_apart(self) -> bool:
         """Whether the interval leaves 0 out."""
         return abs(self.mean) > self.half

@@ -174,7 +174,7 @@ def intervals(found: Sequence[Difference], score: Score) -> go.Figure:
         part = [each for each in shown if each.told_apart == told_apart]
         figure.add_scatter(
             x=[factor * each.mean for each in part],
-            y=[f"{each.one} → {each.other}" for each in part],
+            y=[each.label for each in part],
             error_x={"type": "data", "array": [factor * each.half for each in part]},
             mode="markers",
             name=name,
@@ -187,7 +187,7 @@ def intervals(found: Sequence[Difference], score: Score) -> go.Figure:
         **{**LAYOUT, "height": height, "legend": legend}, xaxis_title=f"{score.label} {score.arrow}{unit}"
     )
     # From below to above: the first pair of the table is the topmost here, too.
-    names = [f"{each.one} → {each.other}" for each in reversed(shown)]
+    names = [each.label for each in reversed(shown)]
     figure.update_yaxes(automargin=True, categoryorder="array", categoryarray=names)
     return figure
 

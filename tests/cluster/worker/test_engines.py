@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,11 @@ def one_process(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any
     return training.result(), folder
 
 
+def states(folder: Path, name: str = "trained", world: int = WORLD) -> list[Any]:
+    """What every worker has left in the folder as NAME-RANK.pt."""
+    return [torch.load(folder / f"{name}-{rank}.pt", weights_only=True) for rank in range(world)]
+
+
 def close(found: list[dict[str, Any]], expected: dict[str, Any], first: int = 0) -> None:
     """Losses averaged over workers within 1e-5 relative, and every worker's weights and buffers within 1e-5.
 
@@ -158,9 +164,7 @@ def test_two_workers_are_one_process_with_the_whole_batch(
     expected, reference = one_process
     team(worker, stage, tmp_path, reference)
 
-    def results(name: str) -> list[dict[str, Any]]:
-        return [torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True) for rank in range(WORLD)]
-
+    results = partial(states, tmp_path)
     close(results("straight"), expected)
     # On from its own state: not a bit differs.
     same(results("straight")[0], results("again")[0])
@@ -198,7 +202,9 @@ def reduced_worker(rank: int, stage: int, folder: Path) -> None:
     outcomes = [gan.step(own, step) for step in range(4)]
     assert seen == {torch.bfloat16}
     assert all(flag for outcome in outcomes for flag in outcome.finite.values())
-    torch.save([{k: float(v) for k, v in outcome.losses.items()} for outcome in outcomes], folder / f"{rank}.pt")
+    torch.save(
+        [{k: float(v) for k, v in outcome.losses.items()} for outcome in outcomes], folder / f"trained-{rank}.pt"
+    )
 
 
 @pytest.mark.distributed
@@ -207,7 +213,7 @@ def test_bfloat16_and_activation_checkpointing_train_near_float32(
     stage: int, team: Team, one_process: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
     team(reduced_worker, stage, tmp_path)
-    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
+    found = states(tmp_path)
     for number, losses in enumerate(one_process[0]["losses"][: len(found[0])]):
         for name in found[0][0]:
             mean = sum(steps[number][name] for steps in found) / WORLD
@@ -233,7 +239,7 @@ def accumulate(make_engine: MakeEngine, parts: int, rank: int = 0, world: int = 
 
 
 def accumulating_worker(rank: int, world: int, stage: int, folder: Path) -> None:
-    torch.save(accumulate(deepspeed(stage), 4 // world, rank, world), folder / f"{rank}.pt")
+    torch.save(accumulate(deepspeed(stage), 4 // world, rank, world), folder / f"trained-{rank}.pt")
 
 
 @pytest.mark.distributed
@@ -245,7 +251,7 @@ def test_accumulated_parts_are_as_many_workers(world: int, stage: int, team: Tea
     else:
         with team_of(world, tmp_path) as larger:
             larger(accumulating_worker, world, stage, tmp_path)
-    close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(world)], expected)
+    close(states(tmp_path, world=world), expected)
 
 
 def overlapping_worker(rank: int, stage: int, folder: Path) -> None:
@@ -255,16 +261,7 @@ def overlapping_worker(rank: int, stage: int, folder: Path) -> None:
     with patch.object(engines, "BUCKET", 500):
         trained = Trainings(partial(deepspeed(stage), overlap=True), rank, WORLD)
     trained.run(0, STEPS)
-    torch.save(trained.result(), folder / f"{rank}.pt")
-
-
-@pytest.mark.distributed
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_gradients_sent_in_parts_are_the_same(
-    stage: int, team: Team, one_process: tuple[dict[str, Any], Path], tmp_path: Path
-) -> None:
-    team(overlapping_worker, stage, tmp_path)
-    close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)], one_process[0])
+    torch.save(trained.result(), folder / f"trained-{rank}.pt")
 
 
 def compiled_worker(rank: int, stage: int, folder: Path) -> None:
@@ -276,13 +273,23 @@ def compiled_worker(rank: int, stage: int, folder: Path) -> None:
     torch._dynamo.utils.counters.clear()
     trained.run(0, STEPS)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 3
-    torch.save(trained.result(), folder / f"{rank}.pt")
+    torch.save(trained.result(), folder / f"trained-{rank}.pt")
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("stage", [0, 1, 2])
-def test_compiled_networks_are_the_same(
-    stage: int, team: Team, one_process: tuple[dict[str, Any], Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("other_worker", "stage"),
+    [
+        *((overlapping_worker, stage) for stage in (1, 2, 3)),
+        *((compiled_worker, stage) for stage in (0, 1, 2)),
+    ],
+)
+def test_gradients_sent_in_parts_and_compiled_networks_are_the_same(
+    other_worker: Callable[..., None],
+    stage: int,
+    team: Team,
+    one_process: tuple[dict[str, Any], Path],
+    tmp_path: Path,
 ) -> None:
-    team(compiled_worker, stage, tmp_path)
-    close([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)], one_process[0])
+    team(other_worker, stage, tmp_path)
+    close(states(tmp_path), one_process[0])
